@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Redis as the pipeline sees it: the connections (work, bell for notifications, tail for the event log), the start-up checks, the
+ * function library. Everything above calls store_call with a function of the library and never a bare command that
+ * writes. */
+#ifndef CORE_STORE_H
+#define CORE_STORE_H
+
+#include <stdbool.h>
+
+#include "config/config.h"
+#include "net/redis.h"
+
+/* up true: connected, checks passed, library loaded. false: gone (why in text). Several listeners; each gets the current state at once if it is up. */
+typedef void (*store_state_fn)(void *arg, bool up);
+
+/* Connects in the background; the checks (version >= 7, noeviction, notifications) run at each connect; what is
+ * wrong is logged with what to set, and stands in store_trouble(). */
+bool store_start(const char *redis_url, struct config *c, struct err *e) MUST_CHECK;
+void store_stop(void);
+void store_configure(struct config *c); /* after a reload */
+struct config *store_config(void);      /* the live snapshot, borrowed */
+bool store_up(void);
+const char *store_trouble(void); /* why it is not up, or what is degraded; "" when all is well */
+void store_on_state(store_state_fn fn, void *arg);
+bool store_notifications(void); /* false: a managed Redis without them; we live on sweeps */
+
+struct redis *store_work(void);
+/* FCALL function 0 args... (all keys are made by core/names from the arguments' names). ERR_REDIS while it is down. */
+void store_call(const char *function, size_t argc, const struct str *argv, redis_fn fn, void *arg);
+
+#endif
