@@ -24,6 +24,7 @@ struct kv_value { /* borrowed by the callback */
     struct str key;
     struct str value; /* decoded */
     int64_t version;  /* 0: no such key */
+    size_t size;      /* of the value, also in a listing that leaves the value out */
 };
 
 /* n results in the order of the puts: version > 0: written; < 0: conflict, -1 - current version. e: nothing is known to be written. */
