@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "config/config.h"
-#include "core/pattern.h"
+#include "base/pattern.h"
 
 enum claim_outcome { CLAIM_OK, CLAIM_RETRY, CLAIM_FAIL, CLAIM_TIMEOUT };
 
