@@ -39,10 +39,11 @@ void kv_get(size_t n, const struct str *keys, kv_get_fn fn, void *arg); /* at mo
 typedef void (*kv_del_fn)(void *arg, int64_t result, const struct err *e);
 void kv_del(struct str key, int64_t if_version, kv_del_fn fn, void *arg);
 
-/* Pages through the keys that match, with values: fn is called with up to ~500 at a time, then with n 0. In no order; a key may come
- * twice when the set changes meanwhile. Returning false ends the listing (fn is not called again). */
-typedef bool (*kv_list_fn)(void *arg, size_t n, const struct kv_value *values, const struct err *e);
-void kv_list(struct str pattern, bool with_values, kv_list_fn fn, void *arg);
+/* One page of the keys that match: begin with cursor 0, go on with `next` until it is 0 again. A page holds up to ~500 keys and may hold
+ * none in between; the caller asks for the next one when it has room for it. In no order; a key may come twice when the set changes meanwhile. */
+typedef void (*kv_list_fn)(void *arg, size_t n, const struct kv_value *values, uint64_t next,
+                           const struct err *e);
+void kv_list(struct str pattern, bool with_values, uint64_t cursor, kv_list_fn fn, void *arg);
 
 /* Watch: the current values, then `ready`, then every change as it happens (the latest value at the time of reading; a burst may be seen
  * as its last value). Deletes are changes of their own (version 0, deleted true). */
