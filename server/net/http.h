@@ -33,7 +33,7 @@ enum http_method {
 
 struct http_route {
     int methods;      /* others on the same path: 405 with Allow. HEAD is answered where GET is. */
-    const char *path; /* "/v1/kv/*": a last '*' takes the rest (with slashes), ":x" one segment */
+    const char *path; /* a last '*' takes the rest (with slashes), ":x" one segment */
     http_handler_fn fn;
     bool open; /* needs no token */
     bool

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One delivery: find the trigger, judge the signature over the bytes as they came, and only then read them. Who can't sign learns
+ * nothing but that; who can gets the exact reason of a refusal, and the same reason stands in the ledger.
+ *
+ * A sender switches a hook off for good after certain answers, so each status is chosen: 401 for a bad signature alone, 200 for what is
+ * fine but starts nothing, 503 with Retry-After for what is our fault. */
+#include "handlers/hooks.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "core/run.h"
+#include "core/store.h"
+#include "trigger/submit.h"
+
+enum {
+    BODY_KEPT = 1024 * 1024,         /* largest body that the ledger keeps for a replay ... */
+    BODY_KEPT_UNROUTED = 256 * 1024, /* ... and of one that came for no trigger, from anybody */
+    NAME_MAX_BYTES = 256             /* of an event's name or a delivery's id */
+};
+
+/* The verifiers of the live configuration, each made at its hook's first delivery. */
+static struct {
+    struct config *config;
+    struct verifier **verifiers; /* by the hook's place in config->hooks */
+} self;
+
+void hooks_finish(void)
+{
+    for (size_t i = 0; self.config != NULL && i < self.config->hook_n; i++)
+        verifier_free(self.verifiers[i]);
+    mem_free(self.verifiers);
+    config_unref(self.config);
+    memset(&self, 0, sizeof self);
+}
+
+static struct verifier *verifier_of(struct config *c, const struct hook *hook)
+{
+    if (self.config != c) {
+        hooks_finish();
+        self.config = config_ref(c);
+        self.verifiers = mem_zero(c->hook_n, sizeof *self.verifiers);
+    }
+    struct verifier **v = &self.verifiers[hook - c->hooks];
+    if (*v == NULL)
+        *v = verifier_new(hook);
+    return *v;
+}
+
+const struct verify_scheme *hooks_scheme(struct config *c, const struct hook *hook)
+{
+    return verifier_scheme(verifier_of(c, hook));
+}
+
+/* The ledger. */
+
+static struct str cut(struct str s)
+{
+    return (struct str){s.p, s.n < NAME_MAX_BYTES ? s.n : NAME_MAX_BYTES};
+}
+
+static struct str body_to_keep(const struct webhook *w)
+{
+    size_t most = w->hook != NULL ? BODY_KEPT : BODY_KEPT_UNROUTED;
+    bool whole = http_refused(w->user) == NULL && w->body.n <= most;
+    return whole ? w->body : (struct str){NULL, 0};
+}
+
+static void record(const struct webhook *w, const char *outcome, int status, struct str reason)
+{
+    struct ledger_line line = {.hook = w->path,
+                               .external_id = cut(w->external_id),
+                               .event = cut(w->event),
+                               .outcome = outcome,
+                               .reason = reason,
+                               .status = status,
+                               .headers = buf_view(&w->headers),
+                               .body = body_to_keep(w),
+                               .peer = http_peer(w->user),
+                               .received_ms = w->received_us / 1000,
+                               .size = (int64_t)w->body.n};
+    memcpy(line.delivery_id, w->delivery_id, sizeof line.delivery_id);
+    struct buf text = {0};
+    if (w->replay.n != 0) {
+        buf_printf(&text, "replay of %.*s: ", (int)w->replay.n, w->replay.p);
+        buf_str(&text, reason);
+        line.reason = buf_view(&text);
+    }
+    ledger_add(&line);
+    buf_finish(&text);
+    metric_add_for(METRIC_DELIVERIES, outcome, 1);
+}
+
+static void reject(struct webhook *w, const char *outcome, const struct err *e)
+{
+    struct http_req *q = w->user;
+    record(w, outcome, err_http_status(e->code), str_of(e->text));
+    if (http_refused(q) == NULL) /* else http answers in its own way */
+        http_reply_err(q, e);
+    webhook_free(w);
+}
+
+/* Answers. */
+
+static void reply(struct webhook *w, int status, const char *outcome, struct str run,
+                  const char *reason)
+{
+    struct http_req *q = w->user;
+    static struct buf json;
+    buf_clear(&json);
+    buf_char(&json, '{');
+    if (run.n != 0)
+        buf_json_field(&json, "run_id", run);
+    buf_json_field(&json, "delivery_id", str_of(w->delivery_id));
+    if (outcome != NULL)
+        buf_json_field(&json, "outcome", str_of(outcome));
+    if (reason != NULL)
+        buf_json_field(&json, "reason", str_of(reason));
+    if (w->replay.n != 0)
+        buf_json_field(&json, "replay_of", w->replay);
+    if (status == 202 && outcome != NULL)
+        buf_puts(&json, ",\"spooled\":true");
+    buf_char(&json, '}');
+    if (run.n != 0) {
+        static struct buf location;
+        buf_clear(&location);
+        buf_puts(&location, "/v1/runs/");
+        buf_url_encode(&location, run);
+        http_set_header(q, "location", buf_view(&location));
+    }
+    http_reply_json(q, status, buf_view(&json));
+    webhook_free(w);
+}
+
+static void answer_nothing_to_do(struct webhook *w, const char *outcome, const char *reason)
+{
+    record(w, outcome, 200, str_of(reason));
+    reply(w, 200, outcome, (struct str){NULL, 0}, reason);
+}
+
+static void on_submitted(struct webhook *w, enum submit_outcome outcome, struct str run,
+                         const struct err *e)
+{
+    if (e != NULL) {
+        metric_add_for(METRIC_DELIVERIES, "failed", 1);
+        http_reply_err(w->user, e);
+        webhook_free(w);
+        return;
+    }
+    switch (outcome) {
+    case SUBMIT_ACCEPTED:
+        metric_add_for(METRIC_DELIVERIES, "accepted", 1);
+        reply(w, 202, NULL, run, NULL);
+        break;
+    case SUBMIT_DUPLICATE:
+        metric_add_for(METRIC_DELIVERIES, "duplicate", 1);
+        reply(w, 200, "duplicate", run, NULL);
+        break;
+    case SUBMIT_SPOOLED:
+        metric_add_for(METRIC_DELIVERIES, "spooled", 1);
+        reply(w, 202, "spooled", run, NULL);
+        break;
+    }
+}
+
+/* From the content on. */
+
+static bool name_fits(struct str s, const char *what, struct err *e)
+{
+    if (s.n > NAME_MAX_BYTES)
+        return err_fail(e, ERR_BAD_INPUT, "the %s in the headers is longer than %d bytes", what,
+                        NAME_MAX_BYTES);
+    for (size_t i = 0; i < s.n; i++) {
+        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7F)
+            return err_fail(e, ERR_BAD_INPUT, "the %s in the headers has a control character",
+                            what);
+    }
+    return str_utf8_valid(s) ||
+           err_fail(e, ERR_BAD_INPUT, "the %s in the headers is not valid UTF-8", what);
+}
+
+void hooks_take(struct webhook *w)
+{
+    struct err e;
+    if (!name_fits(w->event, "event's name", &e) ||
+        !name_fits(w->external_id, "delivery's id", &e) || !webhook_read(w, &e)) {
+        reject(w, "rejected", &e);
+        return;
+    }
+    const struct verify_scheme *scheme = hooks_scheme(w->config, w->hook);
+    if (scheme->ping != NULL && str_is(w->event, scheme->ping)) {
+        answer_nothing_to_do(w, "ping", "the sender only says that the hook is set up");
+    } else if (!webhook_wanted(w)) {
+        char reason[128 + 2 * NAME_MAX_BYTES];
+        struct str action = cut(buf_view(&w->action));
+        snprintf(reason, sizeof reason, "the event %.*s%s%.*s is not among the trigger's events",
+                 (int)w->event.n, w->event.p, action.n != 0 ? "." : "", (int)action.n, action.p);
+        answer_nothing_to_do(w, "filtered", reason);
+    } else {
+        submit(w, on_submitted);
+    }
+}
+
+/* From the outside. */
+
+struct collecting {
+    struct buf *json;
+    const char *except;
+};
+
+static void collect_header(void *arg, struct str name, struct str value)
+{
+    struct collecting *c = arg;
+    char lower[64];
+    if (name.n >= sizeof lower)
+        return;
+    for (size_t i = 0; i < name.n; i++)
+        lower[i] = (char)tolower((unsigned char)name.p[i]);
+    lower[name.n] = '\0';
+    if (webhook_header_wanted((struct str){lower, name.n}, c->except))
+        buf_json_field(c->json, lower, value);
+}
+
+static struct str header_of(const void *q, const char *name)
+{
+    return http_header(q, name);
+}
+
+/* Who the delivery says it is: by its hook's row, or by any row when it came for no hook. */
+static void name_delivery(struct webhook *w)
+{
+    size_t n = 1;
+    const struct verify_scheme *row;
+    if (w->hook != NULL)
+        row = hooks_scheme(w->config, w->hook);
+    else
+        row = verify_schemes(&n);
+    for (size_t i = 0; i < n; i++) {
+        if (w->event.n == 0)
+            w->event = verify_first(row[i].events, header_of, w->user);
+        if (w->external_id.n == 0)
+            w->external_id = verify_first(row[i].ids, header_of, w->user);
+    }
+}
+
+static struct webhook *arrive(struct http_req *q)
+{
+    struct config *c = store_config();
+    struct str path = http_path(q);
+    struct webhook *w = webhook_new(c, config_hook(c, path), clock_wall_us());
+    w->user = q;
+    w->path = path;
+    w->body = http_body(q);
+    w->content_type = http_header(q, "content-type");
+    struct collecting to = {&w->headers,
+                            w->hook == NULL ? "" : verifier_header(verifier_of(c, w->hook))};
+    buf_char(&w->headers, '{');
+    http_each_header(q, collect_header, &to);
+    buf_char(&w->headers, '}');
+    name_delivery(w);
+    return w;
+}
+
+static bool admit(const struct webhook *w, struct err *e)
+{
+    struct http_req *q = w->user;
+    if (http_refused(q) != NULL) {
+        *e = *http_refused(q);
+        return false;
+    }
+    if (w->hook == NULL)
+        return err_fail(e, ERR_NOT_FOUND,
+                        "no webhook trigger has the path %.*s: check the URL at the sender, or "
+                        "add the trigger and replay this delivery",
+                        (int)(w->path.n < 200 ? w->path.n : 200), w->path.p);
+    if (http_method_of(q) != HTTP_POST_) {
+        http_set_header(q, "allow", STR("POST"));
+        struct str method = http_method_name(q);
+        return err_fail(e, ERR_METHOD, "a webhook is sent with POST, not with %.*s",
+                        (int)(method.n < 20 ? method.n : 20), method.p);
+    }
+    size_t most = w->hook->max_body != 0 ? w->hook->max_body : (size_t)w->config->set.hook_max_body;
+    if (w->body.n > most)
+        return err_fail(e, ERR_TOO_LARGE,
+                        "the body has %zu bytes, and at most %zu are taken (setting hook_max_body)",
+                        w->body.n, most);
+    return verifier_check(verifier_of(w->config, w->hook), header_of, q, w->body,
+                          w->received_us / 1000000, e);
+}
+
+void hooks_post(struct http_req *q)
+{
+    struct webhook *w = arrive(q);
+    struct err e;
+    if (admit(w, &e))
+        hooks_take(w);
+    else
+        reject(w, w->hook == NULL && http_refused(q) == NULL ? "unrouted" : "rejected", &e);
+}

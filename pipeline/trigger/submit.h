@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The way of a read delivery into Redis or, while that is away, to the disk. */
+#ifndef TRIGGER_SUBMIT_H
+#define TRIGGER_SUBMIT_H
+
+#include "base/err.h"
+#include "trigger/webhook.h"
+
+enum submit_outcome { SUBMIT_ACCEPTED, SUBMIT_DUPLICATE, SUBMIT_SPOOLED };
+/* run: the run that was made or will be, or the one that the delivery repeats. e: it is not stored (ERR_UNAVAILABLE and the like). */
+typedef void (*submit_fn)(struct webhook *w, enum submit_outcome outcome, struct str run,
+                          const struct err *e);
+/* After webhook_read. fn fires once, when Redis or the disk holds it; w stays the caller's. */
+void submit(struct webhook *w, submit_fn fn);
+
+void submit_finish(void); /* at the end of the process */
+
+#endif
