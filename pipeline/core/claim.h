@@ -12,8 +12,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "config/config.h"
 #include "base/pattern.h"
+#include "config/config.h"
 
 enum claim_outcome { CLAIM_OK, CLAIM_RETRY, CLAIM_FAIL, CLAIM_TIMEOUT };
 
@@ -50,12 +50,18 @@ void claim_register(enum work_kind kind, const struct claim_runner *r);
 void claim_finish(struct claim *c, enum claim_outcome outcome, struct str output, const char *error,
                   int64_t retry_after_ms);
 
-bool claim_start(struct err *e) MUST_CHECK; /* after store_start and all claim_register */
+/* After store_start and all claim_register. exclusive: no other server uses this Redis, so claims found at the start are of our own former life and are
+ * handed back at once. */
+bool claim_start(bool exclusive, struct err *e) MUST_CHECK;
 void claim_configure(
     struct config *c); /* new snapshot: stages come and go; running work ends under the old one */
 /* Claims no more; done(arg) when what runs is finished, or after grace_ms: then the rest is handed back. */
 void claim_stop(int64_t grace_ms, void (*done)(void *arg), void *arg);
 bool claim_ready(
     void); /* every stage of the configuration is registered in Redis and its backfill is done */
+
+/* Work of a cancelled run is cancelled, and whatever it still returns is not written. How many steps that were. */
+size_t claim_cancel_run(struct str run);
+void claim_counts(const char *stage_id, bool *served, size_t *working);
 
 #endif

@@ -24,8 +24,16 @@ const char *store_trouble(void); /* why it is not up, or what is degraded; "" wh
 void store_on_state(store_state_fn fn, void *arg);
 bool store_notifications(void); /* false: a managed Redis without them; we live on sweeps */
 
-struct redis *store_work(void);
-/* FCALL function 0 args... (all keys are made by core/names from the arguments' names). ERR_REDIS while it is down. */
+/* fn hears of every notification for a key (its name without prefix), whoever wrote it. One listener. */
+typedef void (*store_bell_fn)(void *arg, struct str key, struct str event);
+void store_on_bell(store_bell_fn fn, void *arg);
+
+struct redis *store_work(void); /* for reads that are plain commands */
+const char *store_url(void);
+/* A connection of one's own beside these (the event log's blocked read). */
+struct redis *store_open(const char *name, redis_state_fn on_state, void *arg);
+/* Calls a function of the library (pipeline/lua) by its name without the version: "put". Which keys it touches stands at the head of each.
+ * ERR_REDIS while it is not up. */
 void store_call(const char *function, size_t argc, const struct str *argv, redis_fn fn, void *arg);
 
 #endif

@@ -1,1 +1,119 @@
 #!lua name=hookmesh_1
+
+-- The atomic steps of hookmesh. Each function checks all that can go wrong before it writes anything,
+-- because a script is not rolled back. Key names are made here and nowhere else:
+--   hm:kv:KEY      hash   value, version, meta ("sum:version:seq:encoding")
+--   hm:wait:STAGE  zset   input keys of a stage; the score is the not-before time, or the lease's end
+--   hm:tries:STAGE hash   attempts of inputs that failed at least once
+--   hm:stages      hash   every stage that was ever served: its patterns, where its backfill begins
+--   hm:epoch       number of changes of hm:stages: callers show the one they know
+--   hm:seq         number of the last event
+--   hm:events      stream one entry a call, with all its events as lines
+--   hm:ledger      stream webhook deliveries, one entry a call
+--   hm:kept        stream bodies of deliveries that started nothing, for a replay
+--   hm:run:ID      hash   record of a run that a trigger started, or that failed
+--   hm:runs[:P]    zset   such runs by time, all and by pipeline
+--   hm:log:RUN     stream log lines
+--   hm:dup:HOOK:ID string run of a delivery id
+--   hm:dead        zset   dead letters by time: "STAGE<tab>KEY";  hm:letters hash: their JSON
+--
+-- Scores: milliseconds * 1024 when an input is ready; a lease adds slot*2+1 of the server that holds it. So an
+-- odd score is a claim, and the score of a claim is its fencing token.
+
+-- redis.call exists only while a function runs, not while the library is loaded.
+local call
+local function register(name, fn)
+    redis.register_function(name, function(keys, args)
+        call = redis.call
+        return fn(keys, args)
+    end)
+end
+
+local TICK = 1024
+
+local function kv_name(key) return 'hm:kv:' .. key end
+local function wait_name(stage) return 'hm:wait:' .. stage end
+local function tries_name(stage) return 'hm:tries:' .. stage end
+local function run_name(run) return 'hm:run:' .. run end
+
+local function now_ms()
+    local t = call('TIME')
+    return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+local function score_text(score) return string.format('%.0f', score) end
+
+-- A caller that knows other stages than the registry must look again before it writes.
+local function stale(epoch)
+    if (call('GET', 'hm:epoch') or '0') ~= epoch then
+        return redis.error_reply('STALE the stages have changed')
+    end
+end
+
+-- Events of this call are collected in a list of lines and appended once.
+local function emit(lines, keep)
+    local n = #lines
+    if n == 0 then return end
+    local last = call('INCRBY', 'hm:seq', n)
+    call('XADD', 'hm:events', 'MAXLEN', '~', keep, score_text(last - n + 1) .. '-0', 'n', n, 'e',
+        table.concat(lines, '\n'))
+end
+
+-- What is to be added to pending sets is collected by stage and added with few calls.
+local function feed(adds, stages, member)
+    if stages == '' then return end
+    for stage in string.gmatch(stages, '[^\t]+') do
+        local list = adds[stage]
+        if not list then
+            list = {}
+            adds[stage] = list
+        end
+        list[#list + 1] = member
+    end
+end
+
+local function flush_feeds(adds, ms)
+    local score = score_text(ms * TICK)
+    for stage, members in pairs(adds) do
+        local args = {}
+        for i = 1, #members do
+            args[2 * i - 1] = score
+            args[2 * i] = members[i]
+        end
+        call('ZADD', wait_name(stage), unpack(args))
+    end
+end
+
+-- An input that waits for a second key (score inf) is ready once that key is written. bumps: "STAGE<tab>MEMBER<tab>..."
+local function bump(bumps, ms)
+    if bumps == '' then return end
+    for stage, member in string.gmatch(bumps, '([^\t]+)\t([^\t]+)') do
+        if call('ZSCORE', wait_name(stage), member) == 'inf' then
+            call('ZADD', wait_name(stage), score_text(ms * TICK), member)
+        end
+    end
+end
+
+-- A key of ours that somebody made something else than a hash counts as absent.
+local function version_of(key)
+    local v = redis.pcall('HGET', kv_name(key), 'version')
+    if type(v) == 'table' then
+        call('DEL', kv_name(key))
+        return 0
+    end
+    return tonumber(v or '0') or 0
+end
+
+local function fields_of(key, ...)
+    local raw = redis.pcall('HMGET', kv_name(key), ...)
+    if raw.err then return {} end
+    return raw
+end
+
+-- Writes a value; returns its new version. The seq in meta tells a backfill which writes were before it.
+local function write_value(key, version, value, sum, encoding, seq)
+    local v = version + 1
+    call('HSET', kv_name(key), 'value', value, 'version', v, 'meta',
+        sum .. ':' .. v .. ':' .. seq .. ':' .. encoding)
+    return v
+end

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Taking deliveries in, and what can be done to runs. Deliveries of one turn of the loop go to Redis in one call: under load that is many, and it is what
+ * makes ingest fast; alone it is one, and waits for nobody. */
+#include "core/run.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/pattern.h"
+#include "core/args.h"
+#include "core/claim.h"
+#include "core/codec.h"
+#include "core/listen.h"
+#include "core/runview.h"
+#include "core/stage.h"
+#include "core/store.h"
+#include "net/loop.h"
+
+enum { BATCH_MAX = 64, TRIM_MS = 5000, TRIM_COUNT = 200 };
+
+struct ingest_op {
+    struct ingest in; /* slices of bytes; hook is not kept */
+    char *hook_path;
+    char *pipeline;
+    char *bytes;
+    char encoding[CODEC_NAME];
+    int64_t plain_size;
+    ingest_fn fn;
+    void *arg;
+};
+
+struct ingest_batch {
+    size_t n;
+    struct ingest_op *ops[BATCH_MAX];
+};
+
+static struct {
+    struct ingest_batch *open; /* to be sent at the end of this turn */
+    struct timer *trim;
+} self;
+
+static void send_batch(struct ingest_batch *b);
+
+static void finish_op(struct ingest_op *op, enum ingest_outcome outcome, struct str run,
+                      const struct err *e)
+{
+    op->fn(op->arg, outcome, run, e);
+    mem_free(op->hook_path);
+    mem_free(op->pipeline);
+    mem_free(op->bytes);
+    mem_free(op);
+}
+
+static void fail_batch(struct ingest_batch *b, const struct err *e)
+{
+    for (size_t i = 0; i < b->n; i++)
+        finish_op(b->ops[i], INGEST_ACCEPTED, (struct str){NULL, 0}, e);
+    mem_free(b);
+}
+
+static void on_batch_refreshed(void *arg, const struct err *e)
+{
+    if (e != NULL)
+        fail_batch(arg, e);
+    else
+        send_batch(arg);
+}
+
+static void on_ingested(void *arg, const struct reply *r, const struct err *e)
+{
+    struct ingest_batch *b = arg;
+    if (e != NULL && e->code == ERR_STALE) {
+        stage_refresh(NULL, on_batch_refreshed, b);
+        return;
+    }
+    if (e != NULL) {
+        fail_batch(b, e);
+        return;
+    }
+    for (size_t i = 0; i < b->n; i++) {
+        struct ingest_op *op = b->ops[i];
+        struct str answer = reply_str(reply_at(r, i));
+        bool fresh = str_is(answer, "1");
+        if (fresh)
+            listen_own(op->in.key);
+        finish_op(op, fresh ? INGEST_ACCEPTED : INGEST_DUPLICATE,
+                  fresh ? str_of(op->in.run_id) : answer, NULL);
+    }
+    mem_free(b);
+}
+
+static void add_summary(struct buf *out, const struct ingest *in)
+{
+    if (in->summary.n != 0)
+        buf_json_field_raw(out, "summary", in->summary);
+}
+
+/* What the ledger's line and the run's record have in common. */
+static void add_origin(struct buf *out, const struct ingest_op *op)
+{
+    const struct ingest *in = &op->in;
+    buf_json_field(out, "hook", str_of(op->hook_path));
+    buf_json_field(out, "event", in->event);
+    buf_json_field(out, "delivery", in->external_id);
+}
+
+static void ledger_text(struct buf *out, const struct ingest_op *op)
+{
+    const struct ingest *in = &op->in;
+    buf_char(out, '{');
+    buf_json_field(out, "id", str_of(in->delivery_id));
+    add_origin(out, op);
+    buf_json_key(out, "received_at");
+    buf_char(out, '"');
+    clock_rfc3339(out, in->received_ms * 1000);
+    buf_char(out, '"');
+    buf_json_field_int(out, "size", in->size);
+    if (in->replay)
+        buf_json_field_bool(out, "replay", true);
+    add_summary(out, in);
+}
+
+static void record_text(struct buf *out, const struct ingest_op *op)
+{
+    const struct ingest *in = &op->in;
+    buf_char(out, '{');
+    buf_json_field(out, "cause", in->replay ? STR("replay") : STR("webhook"));
+    add_origin(out, op);
+    buf_json_field(out, "delivery_id", str_of(in->delivery_id));
+    buf_json_field(out, "key", in->key);
+    buf_json_field_int(out, "size", in->size);
+    add_summary(out, in);
+    buf_char(out, '}');
+}
+
+static void event_text(struct buf *out, const struct ingest_op *op)
+{
+    buf_char(out, '{');
+    buf_json_field(out, "pipeline", str_of(op->pipeline));
+    buf_json_field(out, "cause", op->in.replay ? STR("replay") : STR("webhook"));
+    add_origin(out, op);
+    add_summary(out, &op->in);
+}
+
+static void send_batch(struct ingest_batch *b)
+{
+    const struct settings *set = &store_config()->set;
+    struct args a = {0};
+    struct buf text = {0};
+    struct buf bumps = {0};
+    args_text(&a, stage_epoch());
+    args_int(&a, set->event_log_max);
+    args_int(&a, set->ledger_max);
+    args_int(&a, set->dedupe_window);
+    for (size_t i = 0; i < b->n; i++) {
+        const struct ingest_op *op = b->ops[i];
+        char sum[CODEC_SUM];
+        codec_sum(sum, op->in.value);
+        args_add(&a, str_of(op->in.run_id));
+        buf_clear(&text);
+        if (op->in.external_id.n != 0 && !op->in.replay) {
+            buf_puts(&text, op->hook_path);
+            buf_char(&text, ':');
+            buf_str(&text, op->in.external_id);
+        }
+        args_text(&a, buf_view(&text));
+        args_add(&a, op->in.key);
+        args_add(&a, op->in.value);
+        args_text(&a, str_of(sum));
+        args_add(&a, str_of(op->encoding));
+        buf_clear(&text);
+        buf_clear(&bumps);
+        stage_feeds(&text, &bumps, op->in.key);
+        args_text(&a, buf_view(&text));
+        args_add(&a, str_of(op->pipeline));
+        buf_clear(&text);
+        record_text(&text, op);
+        args_text(&a, buf_view(&text));
+        buf_clear(&text);
+        ledger_text(&text, op);
+        args_text(&a, buf_view(&text));
+        buf_clear(&text);
+        event_text(&text, op);
+        args_text(&a, buf_view(&text));
+    }
+    store_call("ingest", a.n, a.v, on_ingested, b);
+    buf_finish(&bumps);
+    buf_finish(&text);
+    args_finish(&a);
+}
+
+static void send_open(void *arg)
+{
+    (void)arg;
+    struct ingest_batch *b = self.open;
+    self.open = NULL;
+    if (b != NULL)
+        send_batch(b);
+}
+
+static struct str copy(char **at, struct str s)
+{
+    struct str c = {*at, s.n};
+    if (s.n != 0)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return c;
+}
+
+void run_ingest(const struct ingest *in, ingest_fn fn, void *arg)
+{
+    static struct buf packed; /* reused from call to call */
+    const struct settings *set = &store_config()->set;
+    struct ingest_op *op = mem_new(struct ingest_op);
+    *op = (struct ingest_op){.in = *in, .fn = fn, .arg = arg};
+    op->hook_path = mem_strdup(in->hook->path);
+    op->pipeline = mem_strdup(in->hook->pipeline != NULL ? in->hook->pipeline : "");
+    struct str value = in->value;
+    if ((int64_t)value.n >= set->compress_min && strcmp(set->compress, "off") != 0 &&
+        codec_encode(&packed, op->encoding, value, set->compress))
+        value = buf_view(&packed);
+    op->bytes = mem_alloc(in->external_id.n + in->event.n + in->key.n + value.n + in->summary.n);
+    char *at = op->bytes;
+    op->in.hook = NULL;
+    op->in.external_id = copy(&at, in->external_id);
+    op->in.event = copy(&at, in->event);
+    op->in.key = copy(&at, in->key);
+    op->in.value = copy(&at, value);
+    op->in.summary = copy(&at, in->summary);
+    if (self.open == NULL) {
+        self.open = mem_new(struct ingest_batch);
+        loop_defer(send_open, NULL);
+    }
+    self.open->ops[self.open->n++] = op;
+    if (self.open->n == BATCH_MAX)
+        send_open(NULL);
+}
+
+/* Retry and cancel. */
+
+struct change_op {
+    char *run;
+    bool cancel;
+    run_done_fn fn;
+    void *arg;
+};
+
+static void on_change(void *arg, const struct reply *r, const struct err *e)
+{
+    struct change_op *op = arg;
+    int64_t n = reply_int(r);
+    struct err why;
+    if (e == NULL && n == -1) {
+        err_fail(&why, ERR_NOT_FOUND, "there is no run %s, or its input is gone", op->run);
+        e = &why;
+    } else if (e == NULL && n == -2) {
+        err_fail(&why, ERR_CONFLICT,
+                 op->cancel ? "run %s has already ended"
+                            : "run %s did not fail; only a failed run is retried",
+                 op->run);
+        e = &why;
+    }
+    if (e == NULL && op->cancel)
+        claim_cancel_run(str_of(op->run));
+    op->fn(op->arg, n, e);
+    mem_free(op->run);
+    mem_free(op);
+}
+
+struct with_pipeline {
+    struct change_op *op;
+    bool from_start;
+};
+
+static void on_pipeline(void *arg, const struct pipeline *p, const struct err *e)
+{
+    struct with_pipeline *w = arg;
+    struct change_op *op = w->op;
+    struct args a = {0};
+    struct buf text = {0};
+    struct buf bumps = {0};
+    args_int(&a, store_config()->set.event_log_max);
+    args_add(&a, str_of(op->run));
+    if (!op->cancel)
+        args_int(&a, w->from_start);
+    for (size_t i = 0; p != NULL && i < p->n; i++) {
+        buf_clear(&text);
+        if (!stage_key_of_run(&text, p->name, str_of(p->stages[i].watch), str_of(op->run)))
+            continue;
+        if (op->cancel) {
+            args_add(&a, str_of(p->stages[i].id));
+            args_text(&a, buf_view(&text));
+            continue;
+        }
+        args_text(&a, buf_view(&text)); /* the run's input is the first stage's */
+        struct buf feeds = {0};
+        stage_feeds(&feeds, &bumps, buf_view(&text));
+        args_text(&a, buf_view(&feeds));
+        buf_finish(&feeds);
+        break;
+    }
+    if (!op->cancel && a.n == 3) {
+        args_add(&a, STR(""));
+        args_add(&a, STR(""));
+    }
+    struct err none;
+    if (e == NULL) {
+        store_call(op->cancel ? "cancel" : "retry", a.n, a.v, on_change, op);
+    } else {
+        none = *e;
+        op->fn(op->arg, 0, &none);
+        mem_free(op->run);
+        mem_free(op);
+    }
+    buf_finish(&text);
+    buf_finish(&bumps);
+    args_finish(&a);
+    mem_free(w);
+}
+
+static void change(struct str id, bool cancel, bool from_start, run_done_fn fn, void *arg)
+{
+    struct change_op *op = mem_new(struct change_op);
+    *op = (struct change_op){mem_dup(id.p, id.n), cancel, fn, arg};
+    struct with_pipeline *w = mem_new(struct with_pipeline);
+    *w = (struct with_pipeline){op, from_start};
+    runview_pipeline(id, on_pipeline, w);
+}
+
+void run_retry(struct str id, bool from_start, run_done_fn fn, void *arg)
+{
+    change(id, false, from_start, fn, arg);
+}
+
+void run_cancel(struct str id, run_done_fn fn, void *arg)
+{
+    change(id, true, false, fn, arg);
+}
+
+struct count_op {
+    run_done_fn fn;
+    void *arg;
+};
+
+static void on_count(void *arg, const struct reply *r, const struct err *e)
+{
+    struct count_op *op = arg;
+    op->fn(op->arg, e == NULL ? reply_int(r) : 0, e);
+    mem_free(op);
+}
+
+void dead_retry_all(run_done_fn fn, void *arg)
+{
+    struct count_op *op = mem_new(struct count_op);
+    *op = (struct count_op){fn, arg};
+    struct args a = {0};
+    args_int(&a, store_config()->set.event_log_max);
+    store_call("retry_all", a.n, a.v, on_count, op);
+    args_finish(&a);
+}
+
+void dead_purge(run_done_fn fn, void *arg)
+{
+    struct count_op *op = mem_new(struct count_op);
+    *op = (struct count_op){fn, arg};
+    store_call("purge", 0, NULL, on_count, op);
+}
+
+/* Retention: old finished runs go with their keys and logs. */
+
+static void add_template(struct args *a, struct str tmpl)
+{
+    struct buf text = {0};
+    size_t wilds = 0;
+    for (struct str rest = tmpl; rest.p != NULL;) {
+        struct str token = str_split(&rest, '.');
+        bool wild = str_is(token, "*") || str_is(token, "{run}") || str_is(token, "{1}");
+        wilds += wild;
+        if (text.n != 0)
+            buf_char(&text, '.');
+        if (wild)
+            buf_puts(&text, "{1}");
+        else
+            buf_str(&text, token);
+    }
+    if (wilds == 1)
+        args_text(a, buf_view(&text));
+    buf_finish(&text);
+}
+
+static void on_trim(void *arg);
+
+static void on_trimmed(void *arg, const struct reply *r, const struct err *e)
+{
+    (void)arg;
+    if (e == NULL && reply_int(r) > 0)
+        log_debug("run", "trimmed", "n=%lld", (long long)reply_int(r));
+    if (self.trim != NULL)
+        timer_arm(self.trim, e == NULL && reply_int(r) == TRIM_COUNT ? 1 : TRIM_MS);
+}
+
+static void on_trim(void *arg)
+{
+    (void)arg;
+    const struct config *c = store_config();
+    struct args a = {0};
+    args_int(&a, c->set.run_max);
+    args_int(&a, TRIM_COUNT);
+    for (size_t p = 0; p < c->pipeline_n; p++) {
+        for (size_t i = 0; i < c->pipelines[p].n; i++) {
+            const struct stage *s = &c->pipelines[p].stages[i];
+            add_template(&a, str_of(s->watch));
+            if (s->write != NULL)
+                add_template(&a, str_of(s->write));
+        }
+    }
+    for (size_t h = 0; h < c->hook_n; h++) {
+        if (c->hooks[h].write != NULL)
+            add_template(&a, str_of(c->hooks[h].write));
+    }
+    store_call("trim", a.n, a.v, on_trimmed, NULL);
+    args_finish(&a);
+}
+
+void run_start(void)
+{
+    self.trim = timer_new(on_trim, NULL);
+    timer_arm(self.trim, TRIM_MS);
+}
+
+void run_stop(void)
+{
+    timer_free(self.trim);
+    self.trim = NULL;
+}

@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a run looks like is derived: from its record if it has one, from the keys of its steps and from the sets in which they wait. One
+ * call to Redis gives all of it as of one instant. */
+#include "core/runview.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pattern.h"
+#include "core/args.h"
+#include "core/claim.h"
+#include "core/codec.h"
+#include "core/run.h"
+#include "core/stage.h"
+#include "core/store.h"
+#include "net/loop.h"
+
+enum { TICK = 1024, LOG_PAGE_MAX = 1000 };
+
+static const struct pipeline *pipeline_named(struct str name)
+{
+    const struct config *c = store_config();
+    for (size_t i = 0; i < c->pipeline_n; i++) {
+        if (str_is(name, c->pipelines[i].name))
+            return &c->pipelines[i];
+    }
+    return NULL;
+}
+
+/* Of "document.doc-001": the longest pipeline name that it begins with. */
+static const struct pipeline *pipeline_of_document(struct str run)
+{
+    const struct config *c = store_config();
+    const struct pipeline *best = NULL;
+    for (size_t i = 0; i < c->pipeline_n; i++) {
+        const struct pipeline *p = &c->pipelines[i];
+        size_t n = strlen(p->name);
+        if (str_starts(run, p->name) && run.n > n && run.p[n] == '.' &&
+            (best == NULL || n > strlen(best->name)))
+            best = p;
+    }
+    return best;
+}
+
+struct find_op {
+    char *run;
+    runview_pipeline_fn fn;
+    void *arg;
+};
+
+static void on_found(void *arg, const struct reply *r, const struct err *e)
+{
+    struct find_op *op = arg;
+    const struct pipeline *p = NULL;
+    if (e == NULL)
+        p = reply_str(r).n != 0 ? pipeline_named(reply_str(r))
+                                : pipeline_of_document(str_of(op->run));
+    op->fn(op->arg, p, e);
+    mem_free(op->run);
+    mem_free(op);
+}
+
+void runview_pipeline(struct str run, runview_pipeline_fn fn, void *arg)
+{
+    struct find_op *op = mem_new(struct find_op);
+    *op = (struct find_op){mem_dup(run.p, run.n), fn, arg};
+    char *name = mem_format("hm:run:%s", op->run);
+    redis_cmd(store_work(), on_found, op, "HGET", name, "pipeline", NULL);
+    mem_free(name);
+}
+
+static void field_time(struct buf *out, const char *name, int64_t ms)
+{
+    if (ms <= 0)
+        return;
+    buf_json_key(out, name);
+    buf_char(out, '"');
+    clock_rfc3339(out, ms * 1000);
+    buf_char(out, '"');
+}
+
+/* The record's own JSON object, its members spliced in behind what stands there. */
+static void splice(struct buf *out, struct str object)
+{
+    if (object.n <= 2)
+        return;
+    buf_char(out, ',');
+    buf_add(out, object.p + 1, object.n - 2);
+}
+
+/* One run. */
+
+struct view_op {
+    char *run;
+    char *pipeline;
+    size_t n; /* steps, and for each: */
+    struct view_step {
+        char *stage;
+        char *name;
+        char *in;
+        char *out;
+    } * steps;
+    run_json_fn fn;
+    void *arg;
+};
+
+static void free_view(struct view_op *op)
+{
+    for (size_t i = 0; i < op->n; i++) {
+        mem_free(op->steps[i].stage);
+        mem_free(op->steps[i].name);
+        mem_free(op->steps[i].in);
+        mem_free(op->steps[i].out);
+    }
+    mem_free(op->steps);
+    mem_free(op->pipeline);
+    mem_free(op->run);
+    mem_free(op);
+}
+
+static struct str record_field(const struct reply *record, const char *name, const char *suffix)
+{
+    for (size_t i = 0; i + 1 < reply_len(record); i += 2) {
+        struct str f = reply_str(reply_at(record, i));
+        size_t n = strlen(name);
+        if (str_starts(f, name) && str_is((struct str){f.p + n, f.n - n}, suffix))
+            return reply_str(reply_at(record, i + 1));
+    }
+    return (struct str){NULL, 0};
+}
+
+static int64_t record_int(const struct reply *record, const char *name)
+{
+    uint64_t v = 0;
+    str_u64(record_field(record, name, ""), &v);
+    return (int64_t)v;
+}
+
+static const char *step_state(const struct reply *r, size_t at, int64_t now_ms, bool writes,
+                              struct str done, int64_t *wait_ms)
+{
+    struct str score = reply_str(reply_at(r, at));
+    *wait_ms = 0;
+    if (reply_str(reply_at(r, at + 6)).n != 0)
+        return "failed";
+    if (str_is(score, "inf"))
+        return "waiting";
+    uint64_t v;
+    if (str_u64(score, &v)) {
+        if (v % 2 == 1)
+            return "running";
+        *wait_ms = (int64_t)(v / TICK) - now_ms;
+        return *wait_ms > 0 ? "retrying" : "queued";
+    }
+    if (reply_int(reply_at(r, at + 4)) > 0 || done.n != 0)
+        return "succeeded";
+    if (reply_int(reply_at(r, at + 2)) > 0)
+        return writes ? "cancelled" : "succeeded";
+    return "pending";
+}
+
+static void add_step(struct buf *out, const struct view_op *op, size_t i, const struct reply *r,
+                     const char **state)
+{
+    const struct view_step *s = &op->steps[i];
+    const struct reply *record = reply_at(r, 1);
+    size_t at = 2 + 9 * i;
+    struct str done = record_field(record, "step:", s->stage);
+    int64_t wait_ms;
+    *state = step_state(r, at, reply_int(reply_at(r, 0)), s->out != NULL, done, &wait_ms);
+    if (i != 0)
+        buf_char(out, ',');
+    buf_char(out, '{');
+    buf_json_field(out, "stage", str_of(s->stage));
+    buf_json_field(out, "name", str_of(s->name));
+    buf_json_field(out, "state", str_of(*state));
+    buf_json_field(out, "key_in", str_of(s->in));
+    if (s->out != NULL)
+        buf_json_field(out, "key_out", str_of(s->out));
+    buf_json_field_int(out, "version", reply_int(reply_at(r, at + 2)));
+    if (reply_int(reply_at(r, at + 1)) > 0)
+        buf_json_field_int(out, "failed_attempts", reply_int(reply_at(r, at + 1)));
+    if (wait_ms > 0)
+        buf_json_field_int(out, "retry_ms", wait_ms);
+    struct str letter = reply_str(reply_at(r, at + 6));
+    struct err e;
+    struct json *j = letter.n != 0 ? json_parse(letter, &e)
+                     : done.n != 0 ? json_parse(done, &e)
+                                   : NULL;
+    if (letter.n != 0)
+        buf_json_field(out, "error", json_str(json_get(j, "error")));
+    if (json_get(j, "attempts") != NULL || json_get(j, "attempt") != NULL)
+        buf_json_field_int(out, "attempt",
+                           json_int(json_get(j, letter.n != 0 ? "attempts" : "attempt"), 1));
+    if (json_get(j, "us") != NULL)
+        buf_json_field_int(out, "us", json_int(json_get(j, "us"), 0));
+    field_time(out, "at", json_int(json_get(j, "at"), 0));
+    json_free(j);
+    buf_char(out, '}');
+}
+
+static void add_key(struct buf *out, bool *first, const char *key, const struct reply *version,
+                    const struct reply *size, const struct reply *meta)
+{
+    if (key == NULL || (reply_int(version) == 0 && reply_int(size) == 0))
+        return;
+    if (!*first)
+        buf_char(out, ',');
+    *first = false;
+    buf_char(out, '{');
+    buf_json_field(out, "key", str_of(key));
+    buf_json_field_int(out, "version", reply_int(version));
+    buf_json_field_int(
+        out, "size",
+        (int64_t)codec_size(codec_meta(reply_str(meta)).encoding, (size_t)reply_int(size)));
+    buf_char(out, '}');
+}
+
+/* A document's state is that of its steps: the first of these that any step has. */
+static const char *derived_state(const char *const *states, size_t n)
+{
+    static const char *const order[][2] = {{"failed", "dead"},    {"running", "running"},
+                                           {"queued", "queued"},  {"retrying", "queued"},
+                                           {"waiting", "queued"}, {"cancelled", "cancelled"},
+                                           {"pending", "queued"}};
+    for (size_t k = 0; k < sizeof order / sizeof order[0]; k++) {
+        for (size_t i = 0; i < n; i++) {
+            if (strcmp(states[i], order[k][0]) == 0)
+                return order[k][1];
+        }
+    }
+    return "succeeded";
+}
+
+static void on_view(void *arg, const struct reply *r, const struct err *e)
+{
+    struct view_op *op = arg;
+    struct err none;
+    const struct reply *record = reply_at(r, 1);
+    bool known = reply_len(record) != 0;
+    for (size_t i = 0; i < op->n && e == NULL; i++)
+        known = known || reply_int(reply_at(r, 2 + 9 * i + 2)) > 0 ||
+                reply_int(reply_at(r, 2 + 9 * i + 4)) > 0;
+    if (e == NULL && !known) {
+        err_fail(&none, ERR_NOT_FOUND, "there is no run %s (any more)", op->run);
+        e = &none;
+    }
+    if (e != NULL) {
+        op->fn(op->arg, (struct str){NULL, 0}, (struct str){NULL, 0}, e);
+        free_view(op);
+        return;
+    }
+    struct buf steps = {0};
+    const char **states = mem_zero(op->n, sizeof *states);
+    for (size_t i = 0; i < op->n; i++)
+        add_step(&steps, op, i, r, &states[i]);
+    struct str state = record_field(record, "state", "");
+    struct buf out = {0};
+    buf_char(&out, '{');
+    buf_json_field(&out, "id", str_of(op->run));
+    buf_json_field(&out, "pipeline", str_of(op->pipeline));
+    buf_json_field(&out, "state", state.n != 0 ? state : str_of(derived_state(states, op->n)));
+    field_time(&out, "created", record_int(record, "created"));
+    field_time(&out, "started", record_int(record, "started"));
+    field_time(&out, "finished", record_int(record, "finished"));
+    if (record_field(record, "error", "").n != 0)
+        buf_json_field_raw(&out, "error", record_field(record, "error", ""));
+    struct str rec = record_field(record, "rec", "");
+    splice(&out, rec.n != 0 ? rec : STR("{\"cause\":\"key\"}"));
+    buf_json_key(&out, "steps");
+    buf_char(&out, '[');
+    buf_str(&out, buf_view(&steps));
+    buf_puts(&out, "]");
+    buf_json_key(&out, "keys");
+    buf_char(&out, '[');
+    bool first = true;
+    for (size_t i = 0; i < op->n; i++) {
+        size_t at = 2 + 9 * i;
+        bool seen = false;
+        for (size_t k = 0; k < i && !seen; k++)
+            seen = strcmp(op->steps[k].in, op->steps[i].in) == 0 ||
+                   (op->steps[k].out != NULL && strcmp(op->steps[k].out, op->steps[i].in) == 0);
+        if (!seen)
+            add_key(&out, &first, op->steps[i].in, reply_at(r, at + 2), reply_at(r, at + 3),
+                    reply_at(r, at + 7));
+        add_key(&out, &first, op->steps[i].out, reply_at(r, at + 4), reply_at(r, at + 5),
+                reply_at(r, at + 8));
+    }
+    buf_puts(&out, "]}");
+    op->fn(op->arg, buf_view(&out), (struct str){NULL, 0}, NULL);
+    buf_finish(&steps);
+    buf_finish(&out);
+    mem_free(states);
+    free_view(op);
+}
+
+static void plan_steps(struct view_op *op, const struct pipeline *p, struct args *a)
+{
+    op->steps = mem_zero(p->n, sizeof *op->steps);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct stage *s = &p->stages[i];
+        struct buf in = {0};
+        struct buf out = {0};
+        struct pattern_match m;
+        if (!stage_key_of_run(&in, p->name, str_of(s->watch), str_of(op->run)) ||
+            !pattern_matches(str_of(s->watch), buf_view(&in), &m)) {
+            buf_finish(&in);
+            continue;
+        }
+        bool writes =
+            s->write != NULL && template_fill(&out, str_of(s->write), &m, str_of(op->run));
+        struct view_step *step = &op->steps[op->n++];
+        *step = (struct view_step){mem_strdup(s->id), mem_strdup(s->name), buf_take(&in),
+                                   writes ? buf_take(&out) : NULL};
+        buf_finish(&out);
+        args_add(a, str_of(step->stage));
+        args_add(a, str_of(step->in));
+        args_add(a, str_of(step->out != NULL ? step->out : ""));
+    }
+}
+
+static void on_view_pipeline(void *arg, const struct pipeline *p, const struct err *e)
+{
+    struct view_op *op = arg;
+    if (e != NULL) {
+        op->fn(op->arg, (struct str){NULL, 0}, (struct str){NULL, 0}, e);
+        free_view(op);
+        return;
+    }
+    struct args a = {0};
+    args_add(&a, str_of(op->run));
+    op->pipeline = mem_strdup(p != NULL ? p->name : "");
+    if (p != NULL)
+        plan_steps(op, p, &a);
+    store_call("view", a.n, a.v, on_view, op);
+    args_finish(&a);
+}
+
+void run_get(struct str id, run_json_fn fn, void *arg)
+{
+    struct view_op *op = mem_new(struct view_op);
+    *op = (struct view_op){.run = mem_dup(id.p, id.n), .fn = fn, .arg = arg};
+    runview_pipeline(id, on_view_pipeline, op);
+}
+
+/* Lists. */
+
+struct json_op {
+    run_json_fn fn;
+    void *arg;
+    uint64_t from;
+    size_t limit;
+};
+
+static struct json_op *json_op(run_json_fn fn, void *arg)
+{
+    struct json_op *op = mem_new(struct json_op);
+    *op = (struct json_op){.fn = fn, .arg = arg};
+    return op;
+}
+
+static void finish_json(struct json_op *op, struct buf *out, struct str next, const struct err *e)
+{
+    op->fn(op->arg, buf_view(out), next, e);
+    buf_finish(out);
+    mem_free(op);
+}
+
+static void on_runs(void *arg, const struct reply *r, const struct err *e)
+{
+    struct buf out = {0};
+    buf_char(&out, '[');
+    for (size_t i = 1; e == NULL && i + 7 < reply_len(r); i += 8) {
+        if (i != 1)
+            buf_char(&out, ',');
+        buf_char(&out, '{');
+        buf_json_field(&out, "id", reply_str(reply_at(r, i)));
+        buf_json_field(&out, "pipeline", reply_str(reply_at(r, i + 2)));
+        buf_json_field(&out, "state", reply_str(reply_at(r, i + 1)));
+        field_time(&out, "created", reply_int(reply_at(r, i + 3)));
+        field_time(&out, "started", reply_int(reply_at(r, i + 7)));
+        field_time(&out, "finished", reply_int(reply_at(r, i + 4)));
+        if (reply_str(reply_at(r, i + 5)).n != 0)
+            buf_json_field_raw(&out, "error", reply_str(reply_at(r, i + 5)));
+        splice(&out, reply_str(reply_at(r, i + 6)));
+        buf_char(&out, '}');
+    }
+    buf_char(&out, ']');
+    finish_json(arg, &out, reply_str(reply_at(r, 0)), e);
+}
+
+void run_list(const struct run_filter *f, struct str cursor, size_t limit, run_json_fn fn,
+              void *arg)
+{
+    struct args a = {0};
+    args_add(&a, str_of(f->pipeline != NULL ? f->pipeline : ""));
+    args_add(&a, cursor);
+    args_int(&a, (int64_t)limit);
+    args_add(&a, str_of(f->state != NULL ? f->state : ""));
+    args_int(&a, f->since_ms);
+    store_call("runs", a.n, a.v, on_runs, json_op(fn, arg));
+    args_finish(&a);
+}
+
+static void on_letters(void *arg, const struct reply *r, const struct err *e)
+{
+    struct buf out = {0};
+    buf_char(&out, '[');
+    for (size_t i = 1; i < reply_len(r); i++) {
+        struct err why;
+        struct json *j = json_parse(reply_str(reply_at(r, i)), &why);
+        if (i != 1)
+            buf_char(&out, ',');
+        buf_char(&out, '{');
+        static const char *const names[] = {"id",  "run",   "pipeline", "stage",
+                                            "key", "state", "error"};
+        for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
+            buf_json_field(&out, names[k], json_str(json_get(j, names[k])));
+        buf_json_field_int(&out, "attempts", json_int(json_get(j, "attempts"), 0));
+        field_time(&out, "at", json_int(json_get(j, "at"), 0));
+        buf_char(&out, '}');
+        json_free(j);
+    }
+    buf_char(&out, ']');
+    finish_json(arg, &out, reply_str(reply_at(r, 0)), e);
+}
+
+void dead_list(struct str cursor, size_t limit, run_json_fn fn, void *arg)
+{
+    struct args a = {0};
+    args_add(&a, cursor);
+    args_int(&a, (int64_t)limit);
+    store_call("letters", a.n, a.v, on_letters, json_op(fn, arg));
+    args_finish(&a);
+}
+
+static void on_log(void *arg, const struct reply *r, const struct err *e)
+{
+    struct json_op *op = arg;
+    struct buf out = {0};
+    uint64_t n = 0;
+    size_t given = 0;
+    buf_char(&out, '[');
+    for (size_t i = 0; i < reply_len(r) && given < op->limit; i++, n++) {
+        if (n < op->from)
+            continue;
+        const struct reply *f = reply_at(reply_at(r, i), 1);
+        struct str id = reply_str(reply_at(reply_at(r, i), 0));
+        uint64_t ms = 0;
+        str_u64(str_split(&id, '-'), &ms);
+        if (given++ != 0)
+            buf_char(&out, ',');
+        buf_char(&out, '{');
+        buf_json_field_int(&out, "n", (int64_t)n);
+        field_time(&out, "at", (int64_t)ms);
+        buf_json_field(&out, "stage", reply_str(reply_at(f, 1)));
+        buf_json_field(&out, "line", reply_str(reply_at(f, 3)));
+        buf_char(&out, '}');
+    }
+    buf_char(&out, ']');
+    char next[24] = "";
+    if (n < reply_len(r))
+        snprintf(next, sizeof next, "%llu", (unsigned long long)n);
+    finish_json(op, &out, str_of(next), e);
+}
+
+void run_log(struct str id, uint64_t from, size_t limit, run_json_fn fn, void *arg)
+{
+    struct json_op *op = json_op(fn, arg);
+    op->from = from;
+    op->limit = limit == 0 || limit > LOG_PAGE_MAX ? LOG_PAGE_MAX : limit;
+    char *name = mem_format("hm:log:%.*s", (int)id.n, id.p);
+    redis_cmd(store_work(), on_log, op, "XRANGE", name, "-", "+", NULL);
+    mem_free(name);
+}
+
+/* The map. */
+
+static const struct stage *configured(const char *id)
+{
+    const struct config *c = store_config();
+    for (size_t p = 0; p < c->pipeline_n; p++) {
+        for (size_t i = 0; i < c->pipelines[p].n; i++) {
+            if (strcmp(c->pipelines[p].stages[i].id, id) == 0)
+                return &c->pipelines[p].stages[i];
+        }
+    }
+    return NULL;
+}
+
+static void add_work(struct buf *out, const struct work *w)
+{
+    static const char *const kinds[] = {"none", "command", "http", "extension", "agent"};
+    struct buf text = {0};
+    for (char **a = w->argv; w->kind == WORK_COMMAND && a != NULL && *a != NULL; a++) {
+        if (text.n != 0)
+            buf_char(&text, ' ');
+        buf_puts(&text, *a);
+    }
+    if (w->kind == WORK_EXTENSION)
+        buf_printf(&text, "%s: %s", w->extension, w->job);
+    else if (w->kind == WORK_HTTP)
+        buf_puts(&text, w->url);
+    else if (w->kind == WORK_AGENT)
+        buf_puts(&text, w->agent);
+    log_redact(&text, 0);
+    buf_json_field(out, "kind", str_of(kinds[w->kind]));
+    buf_json_field(out, "work", buf_view(&text));
+    buf_finish(&text);
+}
+
+static void add_stage(struct buf *out, const struct known_stage *k, const struct reply *r,
+                      size_t at)
+{
+    const struct stage *s = configured(k->id);
+    bool served;
+    size_t working;
+    claim_counts(k->id, &served, &working);
+    buf_char(out, '{');
+    buf_json_field(out, "id", str_of(k->id));
+    const char *dot = strrchr(k->id, '.');
+    buf_json_field(out, "name", str_of(dot != NULL ? dot + 1 : k->id));
+    buf_json_field(out, "watch", str_of(k->watch));
+    buf_json_key(out, "also");
+    buf_char(out, '[');
+    for (char **a = k->also; *a != NULL; a++) {
+        if (a != k->also)
+            buf_char(out, ',');
+        buf_json_str(out, str_of(*a));
+    }
+    buf_char(out, ']');
+    if (s != NULL && s->write != NULL)
+        buf_json_field(out, "write", str_of(s->write));
+    if (s != NULL)
+        add_work(out, &s->work);
+    buf_json_field_bool(out, "served", served);
+    buf_json_field_int(out, "pending", reply_int(reply_at(r, at)));
+    buf_json_field_int(out, "running", reply_int(reply_at(r, at + 1)));
+    buf_json_field_int(out, "waiting", reply_int(reply_at(r, at + 2)));
+    buf_json_field_int(out, "dead", reply_int(reply_at(r, at + 3)));
+    buf_char(out, '}');
+}
+
+static void on_map(void *arg, const struct reply *r, const struct err *e)
+{
+    struct buf out = {0};
+    buf_char(&out, '[');
+    bool *done = mem_zero(stage_count(), sizeof *done);
+    for (size_t i = 0; e == NULL && i < stage_count() && 4 * i + 3 < reply_len(r); i++) {
+        if (done[i])
+            continue;
+        if (out.n > 1)
+            buf_char(&out, ',');
+        buf_char(&out, '{');
+        buf_json_field(&out, "name", str_of(stage_at(i)->pipeline));
+        buf_json_key(&out, "stages");
+        buf_char(&out, '[');
+        for (size_t k = i; k < stage_count() && 4 * k + 3 < reply_len(r); k++) {
+            if (strcmp(stage_at(k)->pipeline, stage_at(i)->pipeline) != 0)
+                continue;
+            if (k != i)
+                buf_char(&out, ',');
+            add_stage(&out, stage_at(k), r, 4 * k);
+            done[k] = true;
+        }
+        buf_puts(&out, "]}");
+    }
+    buf_char(&out, ']');
+    mem_free(done);
+    finish_json(arg, &out, (struct str){NULL, 0}, e);
+}
+
+void pipeline_map(run_json_fn fn, void *arg)
+{
+    struct args a = {0};
+    for (size_t i = 0; i < stage_count(); i++)
+        args_add(&a, str_of(stage_at(i)->id));
+    store_call("map", a.n, a.v, on_map, json_op(fn, arg));
+    args_finish(&a);
+}

@@ -1,0 +1,131 @@
+
+-- Reads values. keys: hm:kv:*   args: "1" with values | "0" sizes only, key, ...   returns: for each: value or size (nil: none), version, meta
+local function peek(_, a)
+    local out = {}
+    for i = 2, #a do
+        local raw = fields_of(a[i], 'version', 'meta', a[1] == '1' and 'value' or 'version')
+        local at = #out
+        if a[1] == '1' then
+            out[at + 1] = raw[3] or false
+        else
+            out[at + 1] = raw[1] == nil and 0 or call('HSTRLEN', kv_name(a[i]), 'value')
+        end
+        out[at + 2] = raw[1] or false
+        out[at + 3] = raw[2] or false
+    end
+    return out
+end
+
+-- A server's heartbeat: it gets a slot (0: a new one), and learns which others stopped to beat.
+-- keys: hm:slot, hm:servers   args: slot, ms without a beat that mean dead   returns: slot, dead slots...
+local function beat(_, a)
+    local slot = tonumber(a[1])
+    if slot == 0 then slot = call('INCR', 'hm:slot') % 500 + 1 end
+    local ms = now_ms()
+    call('ZADD', 'hm:servers', ms, slot)
+    local out = {slot}
+    for _, dead in ipairs(call('ZRANGEBYSCORE', 'hm:servers', '-inf', ms - tonumber(a[2]))) do
+        out[#out + 1] = tonumber(dead)
+    end
+    return out
+end
+
+-- keys: hm:servers   args: slot
+local function leave(_, a) return call('ZREM', 'hm:servers', a[1]) end
+
+-- A run as it stands now. keys: hm:run:RUN, hm:wait:*, hm:tries:*, hm:kv:*, hm:letters
+-- args: run, then for each step: stage, input key, output key or ""
+-- returns: now, record as field, value, ... (one array), then for each step: score or nil, failed attempts or nil, input version, input size,
+--   output version, output size, dead letter or nil
+local function view(_, a)
+    local out = {now_ms(), call('HGETALL', run_name(a[1]))}
+    for i = 2, #a, 3 do
+        local at = #out
+        local inp = fields_of(a[i + 1], 'version', 'meta')
+        local outp = a[i + 2] ~= '' and fields_of(a[i + 2], 'version', 'meta') or {}
+        out[at + 1] = call('ZSCORE', wait_name(a[i]), a[i + 1])
+        out[at + 2] = call('HGET', tries_name(a[i]), a[i + 1])
+        out[at + 3] = inp[1] or false
+        out[at + 4] = inp[1] == nil and 0 or call('HSTRLEN', kv_name(a[i + 1]), 'value')
+        out[at + 5] = outp[1] or false
+        out[at + 6] = outp[1] == nil and 0 or call('HSTRLEN', kv_name(a[i + 2]), 'value')
+        out[at + 7] = call('HGET', 'hm:letters', a[i] .. '\t' .. a[i + 1])
+        out[at + 8] = inp[2] or false
+        out[at + 9] = outp[2] or false
+    end
+    return out
+end
+
+-- A page of a time-ordered set, newest first: which members follow the cursor.
+local function page(set, cursor, limit)
+    local from = 0
+    if cursor ~= '' then
+        local rank = call('ZREVRANK', set, cursor)
+        if not rank then return {} end
+        from = rank + 1
+    end
+    return call('ZREVRANGE', set, from, from + limit - 1)
+end
+
+-- Runs with a record, newest first. keys: hm:runs*, hm:run:*
+-- args: pipeline or "", cursor (a run) or "", limit, state or "", since ms   returns: next cursor or "", then for each: run, and its
+--   state, pipeline, created, finished, error, record, started
+local function runs(_, a)
+    local set = a[1] == '' and 'hm:runs' or 'hm:runs:' .. a[1]
+    local limit, since, cursor = tonumber(a[3]), tonumber(a[5]), a[2]
+    local out, n, looked = {''}, 0, 0
+    while n < limit and looked < 5000 do
+        local ids = page(set, cursor, 100)
+        if #ids == 0 then return out end
+        for _, id in ipairs(ids) do
+            cursor = id
+            looked = looked + 1
+            local raw = call('HMGET', run_name(id), 'state', 'pipeline', 'created', 'finished', 'error', 'rec', 'started')
+            if tonumber(raw[3] or '0') < since then return out end
+            if raw[1] and (a[4] == '' or raw[1] == a[4]) then
+                out[#out + 1] = id
+                for j = 1, 7 do out[#out + 1] = raw[j] end
+                n = n + 1
+                if n == limit then break end
+            end
+        end
+    end
+    out[1] = cursor
+    return out
+end
+
+-- Dead letters, newest first. keys: hm:dead, hm:letters   args: cursor or "", limit   returns: next cursor or "", then letters
+local function letters(_, a)
+    local members = page('hm:dead', a[1], tonumber(a[2]))
+    local out = {#members == tonumber(a[2]) and members[#members] or ''}
+    for _, m in ipairs(members) do out[#out + 1] = call('HGET', 'hm:letters', m) or '{}' end
+    return out
+end
+
+-- How much waits where. keys: hm:wait:*, hm:dead   args: stage...
+-- returns: for each: ready, claimed or delayed, parked, dead
+local function map(_, a)
+    local now = score_text(now_ms() * TICK + TICK - 1)
+    local dead = {}
+    for _, m in ipairs(call('ZREVRANGE', 'hm:dead', 0, 9999)) do
+        local stage = string.match(m, '^[^\t]*')
+        dead[stage] = (dead[stage] or 0) + 1
+    end
+    local out = {}
+    for _, stage in ipairs(a) do
+        local wait = wait_name(stage)
+        out[#out + 1] = call('ZCOUNT', wait, '-inf', now)
+        out[#out + 1] = call('ZCOUNT', wait, '(' .. now, '(inf')
+        out[#out + 1] = call('ZCOUNT', wait, 'inf', 'inf')
+        out[#out + 1] = dead[stage] or 0
+    end
+    return out
+end
+
+register('hm1_view', view)
+register('hm1_runs', runs)
+register('hm1_letters', letters)
+register('hm1_map', map)
+register('hm1_peek', peek)
+register('hm1_beat', beat)
+register('hm1_leave', leave)

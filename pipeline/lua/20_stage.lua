@@ -1,0 +1,299 @@
+
+-- Enters stages in the registry; what is there already stays as it is unless its patterns changed.
+-- keys: hm:stages, hm:epoch, hm:seq
+-- args: id, JSON, id, JSON, ...   JSON: {"pipeline","watch","also":[..]} in a fixed spelling
+-- returns: epoch, then id, JSON, since, "1" if its backfill is done, ... of all stages
+local function stages(_, a)
+    local changed = false
+    for i = 1, #a, 2 do
+        if call('HGET', 'hm:stages', a[i]) ~= a[i + 1] then
+            call('HSET', 'hm:stages', a[i], a[i + 1])
+            call('HSET', 'hm:since', a[i], call('GET', 'hm:seq') or '0')
+            call('HDEL', 'hm:filled', a[i])
+            call('DEL', 'hm:fill:' .. a[i])
+            changed = true
+        end
+    end
+    if changed then call('INCR', 'hm:epoch') end
+    local out = {call('GET', 'hm:epoch') or '0'}
+    local all = call('HGETALL', 'hm:stages')
+    for i = 1, #all, 2 do
+        out[#out + 1] = all[i]
+        out[#out + 1] = all[i + 1]
+        out[#out + 1] = call('HGET', 'hm:since', all[i]) or '0'
+        out[#out + 1] = call('HEXISTS', 'hm:filled', all[i])
+    end
+    return out
+end
+
+-- Gives a new stage the keys that were written before it was registered. Each key once, also when the scan is begun again.
+-- keys: hm:kv:*, hm:fill:STAGE, hm:wait:STAGE
+-- args: stage, since, key, key, ...
+-- returns: how many were added
+local function backfill(_, a)
+    local stage, since = a[1], tonumber(a[2])
+    local score = score_text(now_ms() * TICK)
+    local added = 0
+    for i = 3, #a do
+        local meta = fields_of(a[i], 'meta')[1]
+        local seq = meta and tonumber(string.match(meta, '^[^:]*:%d+:(%d+):'))
+        if seq and seq <= since and call('SADD', 'hm:fill:' .. stage, a[i]) == 1 then
+            added = added + call('ZADD', wait_name(stage), 'NX', score, a[i])
+        end
+    end
+    return added
+end
+
+-- keys: hm:filled, hm:fill:STAGE   args: stage
+local function backfilled(_, a)
+    call('HSET', 'hm:filled', a[1], 1)
+    call('UNLINK', 'hm:fill:' .. a[1])
+    return 1
+end
+
+-- Claims inputs that are ready, or whose lease ran out.
+-- keys: hm:wait:STAGE, hm:tries:STAGE, hm:kv:*, hm:run:*
+-- args: stage, how many, lease ms, slot, events kept, announce (0|1), pipeline, watch as a Lua pattern, also template...
+-- returns: ms until the next input is ready (-1 none, 0 there are more now), reclaimed, then for each: key, token, attempt, version,
+--   meta, value, and the value and meta of each `also` key
+local function claim(_, a)
+    local wait = wait_name(a[1])
+    local want, slot, alsos = tonumber(a[2]), tonumber(a[4]), #a - 8
+    local ms = now_ms()
+    local got = call('ZRANGEBYSCORE', wait, '-inf', score_text(ms * TICK + TICK - 1), 'WITHSCORES', 'LIMIT', 0, want)
+    local n = #got / 2
+    local out = {0, 0}
+    local leases, gone, parked, lines = {}, {}, {}, {}
+    local token = score_text((ms + tonumber(a[3])) * TICK + slot * 2 + 1)
+    local tries = {}
+    local reclaimed = 0
+    for i = 1, n do
+        if tonumber(got[2 * i]) % 2 == 1 then
+            -- The holder died or hung: that costs an attempt, so that an input that kills its workers ends.
+            call('HINCRBY', tries_name(a[1]), got[2 * i - 1], 1)
+            reclaimed = reclaimed + 1
+        end
+    end
+    if n > 0 and call('EXISTS', tries_name(a[1])) == 1 then
+        local keys = {}
+        for i = 1, n do keys[i] = got[2 * i - 1] end
+        tries = call('HMGET', tries_name(a[1]), unpack(keys))
+    end
+    for i = 1, n do
+        local key = got[2 * i - 1]
+        local raw = fields_of(key, 'version', 'meta', 'value')
+        if not raw[3] then
+            gone[#gone + 1] = key
+        else
+            local also, missing = {}, false
+            if alsos > 0 then
+                local caps = {string.match(key, a[8])}
+                for j = 1, alsos do
+                    local name = string.gsub(a[8 + j], '{(%w+)}', function(d)
+                        return caps[tonumber(d) or 1]
+                    end)
+                    local v = fields_of(name, 'value', 'meta')
+                    if not v[1] then missing = true end
+                    also[2 * j - 1] = v[1] or ''
+                    also[2 * j] = v[2] or ''
+                end
+            end
+            if missing then
+                parked[#parked + 1] = 'inf'
+                parked[#parked + 1] = key
+            else
+                leases[#leases + 1] = token
+                leases[#leases + 1] = key
+                local at = #out
+                local attempt = (tonumber(tries[i] or '0') or 0) + 1
+                out[at + 1] = key
+                out[at + 2] = token
+                out[at + 3] = attempt
+                out[at + 4] = raw[1] or '0'
+                out[at + 5] = raw[2] or ''
+                out[at + 6] = raw[3]
+                for j = 1, 2 * alsos do out[at + 6 + j] = also[j] end
+                if a[6] == '1' then
+                    local run = string.match(key, a[8]) or ''
+                    if call('HGET', run_name(run), 'state') == 'queued' then
+                        call('HSET', run_name(run), 'state', 'running', 'started', score_text(ms))
+                    elseif call('EXISTS', run_name(run)) == 0 then
+                        run = a[7] .. '.' .. table.concat({string.match(key, a[8])}, '.')
+                    end
+                    lines[#lines + 1] = 'step.started\t' .. run .. '\t' .. key .. '\t{"stage":"' .. a[1] ..
+                        '","attempt":' .. attempt .. ',"at":' .. score_text(ms) .. '}'
+                end
+            end
+        end
+    end
+    if #leases > 0 then call('ZADD', wait, unpack(leases)) end
+    if #parked > 0 then call('ZADD', wait, unpack(parked)) end
+    if #gone > 0 then call('ZREM', wait, unpack(gone)) end
+    emit(lines, a[5])
+    if n == want then
+        out[1] = 0
+    else
+        local next_one = call('ZRANGEBYSCORE', wait, '(' .. score_text(ms * TICK + TICK - 1), '(inf', 'WITHSCORES', 'LIMIT', 0, 1)
+        out[1] = next_one[2] and math.max(1, math.floor(tonumber(next_one[2]) / TICK) - ms + 1) or -1
+    end
+    out[2] = reclaimed
+    return out
+end
+
+-- Puts off the end of leases. keys: hm:wait:*   args: lease ms, slot, then for each: stage, key, token
+-- returns: for each the new token, or "" when the claim is lost
+local function renew(_, a)
+    local token = score_text((now_ms() + tonumber(a[1])) * TICK + tonumber(a[2]) * 2 + 1)
+    local out = {}
+    for i = 3, #a, 3 do
+        if call('ZSCORE', wait_name(a[i]), a[i + 1]) == a[i + 2] then
+            call('ZADD', wait_name(a[i]), token, a[i + 1])
+            out[#out + 1] = token
+        else
+            out[#out + 1] = ''
+        end
+    end
+    return out
+end
+
+-- Hands claims back unused. keys: hm:wait:*   args: for each: stage, key, token   returns: how many
+local function release(_, a)
+    local score, n = score_text(now_ms() * TICK), 0
+    for i = 1, #a, 3 do
+        if call('ZSCORE', wait_name(a[i]), a[i + 1]) == a[i + 2] then
+            call('ZADD', wait_name(a[i]), score, a[i + 1])
+            n = n + 1
+        end
+    end
+    return n
+end
+
+-- Hands back all claims of one slot (or of all, slot -1), whose server is known to be dead, a bounded number a call.
+-- keys: hm:wait:STAGE   args: stage, slot, limit   returns: how many were handed back
+local function release_dead(_, a)
+    local wait, slot = wait_name(a[1]), tonumber(a[2])
+    local ms = now_ms()
+    local got = call('ZRANGEBYSCORE', wait, score_text(ms * TICK), '(inf', 'WITHSCORES', 'LIMIT', 0, tonumber(a[3]))
+    local args = {}
+    for i = 1, #got, 2 do
+        local low = tonumber(got[i + 1]) % TICK
+        if low % 2 == 1 and (slot < 0 or (low - 1) / 2 == slot) then
+            args[#args + 1] = score_text(ms * TICK)
+            args[#args + 1] = got[i]
+        end
+    end
+    if #args > 0 then call('ZADD', wait, unpack(args)) end
+    return #args / 2
+end
+
+-- Commits finished work: the fence is checked, the output written, the claim dropped, the next stages fed, the event appended.
+-- keys: hm:wait:*, hm:kv:*, hm:run:*, hm:tries:*, hm:seq, hm:events
+-- args: epoch, events kept, then for each: stage, key, token, attempt, output key or "", value, sum, encoding, feeds, bumps,
+--   run, recorded (0|1), event head, event data, pipeline, ms taken
+-- returns: for each the output's version (0 without output), or -1 when the claim is lost
+-- may fail: STALE
+local function commit(_, a)
+    local wrong = stale(a[1])
+    if wrong then return wrong end
+    local ms = now_ms()
+    local seq = call('GET', 'hm:seq') or '0'
+    local adds, rems, lines, out = {}, {}, {}, {}
+    for i = 3, #a, 16 do
+        local stage, key = a[i], a[i + 1]
+        if call('ZSCORE', wait_name(stage), key) ~= a[i + 2] then
+            out[#out + 1] = -1
+        else
+            local v = 0
+            local okey, feeds = a[i + 4], a[i + 8]
+            if okey ~= '' then
+                v = write_value(okey, version_of(okey), a[i + 5], a[i + 6], a[i + 7], seq + 1)
+            end
+            local list = rems[stage]
+            if not list then
+                list = {}
+                rems[stage] = list
+            end
+            list[#list + 1] = key
+            if a[i + 3] ~= '1' then call('HDEL', tries_name(stage), key) end
+            local data = a[i + 13] .. ',"out_version":' .. v .. ',"at":' .. score_text(ms) .. '}'
+            lines[#lines + 1] = a[i + 12] .. data
+            if a[i + 11] == '1' then
+                local run = run_name(a[i + 10])
+                if call('EXISTS', run) == 1 then
+                    local more = -1
+                    for target in string.gmatch(feeds, '[^\t]+') do
+                        more = more + call('ZADD', wait_name(target), score_text(ms * TICK), okey)
+                    end
+                    feeds = ''
+                    call('HSET', run, 'step:' .. stage, data)
+                    if call('HINCRBY', run, 'open', more) <= 0 and call('HGET', run, 'state') ~= 'dead' then
+                        call('HSET', run, 'state', 'succeeded', 'finished', score_text(ms))
+                        lines[#lines + 1] = 'run.done\t' .. a[i + 10] .. '\t' .. okey .. '\t{"pipeline":"' .. a[i + 14] ..
+                            '","state":"succeeded","finished":' .. score_text(ms) .. ',"at":' .. score_text(ms) .. '}'
+                    end
+                end
+            end
+            feed(adds, feeds, okey)
+            bump(a[i + 9], ms)
+            out[#out + 1] = v
+        end
+    end
+    for stage, members in pairs(rems) do call('ZREM', wait_name(stage), unpack(members)) end
+    flush_feeds(adds, ms)
+    emit(lines, a[2])
+    return out
+end
+
+-- Ends attempts that failed: another one later, or the dead letters.
+-- keys: hm:wait:*, hm:tries:*, hm:run:*, hm:runs*, hm:dead, hm:letters, hm:seq, hm:events
+-- args: events kept, then for each: stage, key, token, "retry"|"dead", delay ms, state ("dead", "timed_out"), run, pipeline, error as JSON string, attempt
+-- returns: for each 1, or -1 when the claim is lost
+local function fail(_, a)
+    local ms = now_ms()
+    local lines, out = {}, {}
+    for i = 2, #a, 10 do
+        local stage, key, run = a[i], a[i + 1], a[i + 6]
+        if call('ZSCORE', wait_name(stage), key) ~= a[i + 2] then
+            out[#out + 1] = -1
+        elseif a[i + 3] == 'retry' then
+            call('HSET', tries_name(stage), key, a[i + 9])
+            call('ZADD', wait_name(stage), score_text((ms + tonumber(a[i + 4])) * TICK), key)
+            lines[#lines + 1] = 'step.failed\t' .. run .. '\t' .. key .. '\t{"stage":"' .. stage .. '","attempt":' .. a[i + 9] ..
+                ',"error":' .. a[i + 8] .. ',"retry_ms":' .. a[i + 4] .. ',"at":' .. score_text(ms) .. '}'
+            out[#out + 1] = 1
+        else
+            local letter = '{"id":' .. cjson.encode(run) .. ',"run":' .. cjson.encode(run) .. ',"pipeline":"' .. a[i + 7] .. '","stage":"' .. stage .. '","key":' ..
+                cjson.encode(key) .. ',"state":"' .. a[i + 5] .. '","attempts":' .. a[i + 9] .. ',"error":' .. a[i + 8] ..
+                ',"at":' .. score_text(ms) .. '}'
+            call('ZREM', wait_name(stage), key)
+            call('HDEL', tries_name(stage), key)
+            call('ZADD', 'hm:dead', score_text(ms), stage .. '\t' .. key)
+            call('HSET', 'hm:letters', stage .. '\t' .. key, letter)
+            local record = run_name(run)
+            if call('EXISTS', record) == 0 then
+                -- A document has no record until it fails.
+                call('HSET', record, 'pipeline', a[i + 7], 'created', score_text(ms), 'open', 0, 'rec', '{"cause":"key"}')
+                call('ZADD', 'hm:runs', score_text(ms), run)
+                call('ZADD', 'hm:runs:' .. a[i + 7], score_text(ms), run)
+            end
+            call('HSET', record, 'state', a[i + 5], 'finished', score_text(ms), 'error', a[i + 8], 'dead:' .. stage, key)
+            lines[#lines + 1] = 'step.failed\t' .. run .. '\t' .. key .. '\t{"stage":"' .. stage .. '","attempt":' .. a[i + 9] ..
+                ',"error":' .. a[i + 8] .. ',"state":"' .. a[i + 5] .. '","at":' .. score_text(ms) .. '}'
+            lines[#lines + 1] = 'run.failed\t' .. run .. '\t' .. key .. '\t{"pipeline":"' .. a[i + 7] .. '","stage":"' .. stage ..
+                '","state":"' .. a[i + 5] .. '","error":' .. a[i + 8] .. ',"finished":' .. score_text(ms) .. ',"at":' .. score_text(ms) .. '}'
+            out[#out + 1] = 1
+        end
+    end
+    emit(lines, a[1])
+    return out
+end
+
+register('hm1_stages', stages)
+register('hm1_backfill', backfill)
+register('hm1_backfilled', backfilled)
+register('hm1_claim', claim)
+register('hm1_renew', renew)
+register('hm1_release', release)
+register('hm1_release_dead', release_dead)
+register('hm1_commit', commit)
+register('hm1_fail', fail)
