@@ -3,7 +3,8 @@
  *
  * A command's callback fires exactly once: with the reply, or with an error (ERR_REDIS when the connection is or goes
  * away: whether the command took effect is then unknown; errors of the server come as ERR_INTERNAL with Redis's text,
- * or ERR_STALE / ERR_CONFLICT / ERR_PRECONDITION when the text begins with STALE / CONFLICT / VERSION). Commands are sent in order. While it is down, redis_call fails at the
+ * or ERR_STALE / ERR_CONFLICT / ERR_PRECONDITION when the text begins with STALE / CONFLICT / VERSION, or ERR_UNAVAILABLE
+ * when Redis refuses for now (LOADING, OOM, READONLY, MISCONF, BUSY ...): then nothing took effect). Commands are sent in order. While it is down, redis_call fails at the
  * next turn; nothing is queued. Reconnects with exponential backoff (50 ms .. 5 s) and jitter. */
 #ifndef NET_REDIS_H
 #define NET_REDIS_H
@@ -42,6 +43,8 @@ struct redis *redis_open(const struct redis_url *url, const char *name, redis_st
                          void *arg);
 void redis_close(struct redis *r); /* pending callbacks fire with ERR_CANCELLED; r is freed later */
 bool redis_up(const struct redis *r);
+const char *redis_trouble(
+    const struct redis *r);                  /* why it is not up, one sentence; "" when it is */
 size_t redis_pending(const struct redis *r); /* commands without a reply yet */
 
 /* The arguments are copied. fn may be NULL. */
@@ -49,15 +52,22 @@ void redis_call(struct redis *r, redis_fn fn, void *arg, size_t argc, const stru
 /* A command of plain words: redis_cmd(r, fn, arg, "CONFIG", "GET", "maxmemory-policy", NULL). */
 void redis_cmd(struct redis *r, redis_fn fn, void *arg, ...) __attribute__((sentinel));
 
-/* Pattern subscription: taken up again after each reconnect; the connection is then for messages
- * only. At most one callback a connection. on_state(up) fires after the patterns are in force again. */
+/* Pattern subscription, once a connection, which is then for messages only. It is taken up again after each
+ * reconnect. on_state(up) fires when the patterns are in force (a second time when it was up before). */
 void redis_psubscribe(struct redis *r, redis_message_fn fn, void *arg, size_t n,
                       const struct str *patterns);
 
 /* Replies. */
-enum reply_type { REPLY_NIL, REPLY_STR, REPLY_INT, REPLY_ARRAY, REPLY_STATUS };
+enum reply_type {
+    REPLY_NIL,
+    REPLY_STR,
+    REPLY_INT,
+    REPLY_ARRAY,
+    REPLY_STATUS,
+    REPLY_ERROR /* only inside an array; alone it is the callback's e */
+};
 enum reply_type reply_type(const struct reply *r);
-struct str reply_str(const struct reply *r); /* {NULL,0} unless a string or status */
+struct str reply_str(const struct reply *r); /* {NULL,0} unless a string, status or error */
 int64_t reply_int(const struct reply *r);    /* also of a string that is a number; else 0 */
 size_t reply_len(const struct reply *r);     /* of an array; else 0 */
 const struct reply *reply_at(const struct reply *r, size_t i); /* NULL when there is none */
