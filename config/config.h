@@ -84,8 +84,9 @@ struct hook {          /* a webhook trigger */
     char *secret_name; /* where it is expected, for messages: "HOOKMESH_SECRET_GITHUB" */
     char *header;      /* generic schemes: the header's name */
     bool insecure;
-    char **events;   /* "push", "pull_request.opened"; NULL: all */
-    char *write;     /* key template of the run's input: "github.{run}.event" */
+    char **events; /* "push", "pull_request.opened"; NULL: all */
+    char *
+        write; /* key template of the run's input: "github.{run}.event"; NULL only after allow_undefined */
     char *pipeline;  /* the pipeline that it starts, or NULL */
     size_t max_body; /* 0: the setting */
     char *file;
@@ -114,6 +115,13 @@ void config_unref(struct config *c); /* NULL is fine */
 
 /* The settings reference, as Markdown (README) or as the text of `serve --help`. */
 void config_reference(struct buf *out, bool markdown);
+
+/* The names of settings that differ and that a reload cannot change, separated by spaces. */
+void config_needs_restart(const struct config *before, const struct config *after, struct buf *out);
+
+/* The webhook schemes that there are (NULL behind the last, not copied): told at start by whoever verifies
+ * them, so that a misspelt one is refused at load. Never called: any name is taken. */
+void config_schemes(const char *const *names);
 
 const struct hook *config_hook(const struct config *c, struct str path);
 const struct extension *config_extension(const struct config *c, const char *name);

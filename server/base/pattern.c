@@ -248,7 +248,7 @@ struct shape {
     struct str before;
     struct str after;
     bool hole;
-    bool many; /* a hole is filled by the watch's `>` and may hold dots */
+    bool many; /* a hole is filled by the watch's `>` or a run's id and may hold dots */
 };
 
 static struct shape shape_of(struct str token, size_t rest_number)
@@ -265,7 +265,7 @@ static struct shape shape_of(struct str token, size_t rest_number)
             s.before = piece.text;
         s.hole = true;
         s.after = left;
-        s.many = s.many || (!piece.run && piece.number == rest_number);
+        s.many = s.many || piece.run || piece.number == rest_number;
     }
     return s;
 }

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a directory to a snapshot. All files are read before anything is understood, because the order in
+ * which sections are understood (settings first, triggers last) has nothing to do with the order of files. When a file cannot be parsed, what
+ * the others say is still checked, but not whether what they refer to exists: it may stand in the broken one. */
+#include "config/config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "config/parts.h"
+
+enum { FILES_MAX = 500 };
+
+static const char *const top_keys[] = {"settings", "pipelines", "extensions",
+                                       "triggers", "jobs",      NULL};
+static const char *const top_later[] = {"scheduler", "agents",     "name",
+                                        "type",      "workflow",   "system_prompt",
+                                        "schedule",  "run",        "agent",
+                                        "task",      "steps",      "capabilities",
+                                        "policies",  "policy",     "allowed_jobs",
+                                        "alerts",    "intents",    "memory",
+                                        "models",    "approvals",  "dead_letter",
+                                        "database",  "prices",     "apiVersion",
+                                        "kind",      "deliveries", NULL};
+
+struct files {
+    struct source *sources;
+    struct yaml **yamls;
+    size_t n;
+};
+
+static int wanted(const struct dirent *d)
+{
+    struct str name = str_of(d->d_name);
+    return name.p[0] != '.' && (str_ends(name, ".yaml") || str_ends(name, ".yml"));
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static bool slurp(const char *path, struct buf *out, const char **why)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        *why = strerror(errno);
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    *why = !S_ISREG(st.st_mode) ? "it is not a file" : NULL;
+    while (*why == NULL) {
+        buf_reserve(out, 16384);
+        ssize_t n = read(fd, out->p + out->n, 16384);
+        if (n == 0)
+            break;
+        if (n < 0)
+            *why = strerror(errno);
+        else if ((out->n += (size_t)n) > YAML_FILE_MAX)
+            *why = "it is larger than 4 MiB";
+    }
+    close(fd);
+    return *why == NULL;
+}
+
+static void read_file(struct load *l, struct files *f, const char *dir, const char *name)
+{
+    struct source *s = &f->sources[f->n];
+    size_t slash = strlen(dir);
+    while (slash > 1 && dir[slash - 1] == '/')
+        slash--;
+    bool here = slash == 1 && dir[0] == '.';
+    s->name = here ? mem_strdup(name) : mem_format("%.*s/%s", (int)slash, dir, name);
+    s->order = f->n;
+    const char *why = NULL;
+    if (slurp(s->name, &s->text, &why)) {
+        f->yamls[f->n] = yaml_read(s, l->report);
+    } else {
+        report_error(l->report, (struct place){.source = s}, "cannot be read: %s", why);
+    }
+    l->broken = l->broken || f->yamls[f->n] == NULL;
+    f->n++;
+}
+
+static bool read_files(struct load *l, struct files *f, const char *dir)
+{
+    struct dirent **names = NULL;
+    int n = scandir(dir, &names, wanted, by_name);
+    struct place at = {.where = dir};
+    if (n < 0)
+        report_error(l->report, at, "the configuration directory cannot be read: %s",
+                     strerror(errno));
+    else if (n == 0)
+        report_warning(l->report, at, "there is no *.yaml file in this directory");
+    else if (n > FILES_MAX)
+        report_error(l->report, at, "has %d files, at most %d are read", n, FILES_MAX);
+    if (n > 0 && n <= FILES_MAX) {
+        f->sources = mem_zero((size_t)n, sizeof *f->sources);
+        f->yamls = mem_zero((size_t)n, sizeof *f->yamls);
+        for (int i = 0; i < n; i++)
+            read_file(l, f, dir, names[i]->d_name);
+    }
+    for (int i = 0; i < n; i++)
+        free(names[i]); /* scandir's own */
+    free(names);
+    return n >= 0;
+}
+
+static void files_finish(struct files *f)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        yaml_free(f->yamls[i]);
+        mem_free(f->sources[i].name);
+        buf_finish(&f->sources[i].text);
+    }
+    mem_free(f->yamls);
+    mem_free(f->sources);
+}
+
+typedef void (*section_fn)(struct load *l, const struct node *n);
+
+static void each_section(struct load *l, const struct files *f, const char *key, section_fn read)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        size_t documents = f->yamls[i] == NULL ? 0 : yaml_documents(f->yamls[i]);
+        for (size_t j = 0; j < documents; j++) {
+            const struct node *root = yaml_root(f->yamls[i], j);
+            const struct node *section = root->type == NODE_MAP ? node_get(root, key) : NULL;
+            if (section != NULL)
+                read(l, section);
+        }
+    }
+}
+
+static void check_roots(struct load *l, const struct files *f)
+{
+    load_subject(l, "%s", "");
+    for (size_t i = 0; i < f->n; i++) {
+        size_t documents = f->yamls[i] == NULL ? 0 : yaml_documents(f->yamls[i]);
+        for (size_t j = 0; j < documents; j++) {
+            const struct node *root = yaml_root(f->yamls[i], j);
+            if (root->type == NODE_NULL)
+                continue;
+            if (load_is(l, root, NODE_MAP, "the file"))
+                load_keys(l, root, top_keys, top_later);
+        }
+    }
+}
+
+static void understand(struct load *l, const struct files *f, const char *const *overrides)
+{
+    check_roots(l, f);
+    each_section(l, f, "settings", settings_read);
+    settings_environment(l);
+    settings_overrides(l, overrides);
+    settings_check(l);
+    each_section(l, f, "extensions", extensions_read);
+    each_section(l, f, "pipelines", pipelines_read);
+    each_section(l, f, "jobs", jobs_read);
+    each_section(l, f, "triggers", hooks_read);
+    check_references(l);
+    check_loops(l);
+}
+
+static void load_finish(struct load *l)
+{
+    for (size_t i = 0; i < l->c->pipeline_n; i++)
+        mem_free(l->pipelines[i].stages);
+    mem_free(l->pipelines);
+    mem_free(l->extensions);
+    mem_free(l->settings);
+}
+
+struct config *config_load(const char *dir, const char *const *overrides, bool allow_undefined,
+                           struct buf *report)
+{
+    struct config *c = mem_new(struct config);
+    c->refs = 1;
+    settings_defaults(&c->set);
+    struct load l = {.c = c, .report = report_new(), .allow_undefined = allow_undefined};
+    struct files f = {0};
+    bool there = true;
+    if (dir != NULL) {
+        char *absolute = realpath(dir, NULL);
+        c->dir = mem_strdup(absolute != NULL ? absolute : dir);
+        free(absolute); /* realpath's own */
+        l.dir = c->dir;
+        there = read_files(&l, &f, dir);
+    }
+    if (there)
+        understand(&l, &f, overrides);
+    load_finish(&l);
+    c->warnings = report_take_warnings(l.report);
+    bool ok = report_errors(l.report) == 0;
+    if (!ok)
+        report_render(l.report, report);
+    report_free(l.report);
+    files_finish(&f);
+    if (ok)
+        return c;
+    config_unref(c);
+    return NULL;
+}
+
+struct config *config_ref(struct config *c)
+{
+    c->refs++;
+    return c;
+}
+
+void config_unref(struct config *c)
+{
+    if (c == NULL || --c->refs != 0)
+        return;
+    settings_finish(&c->set);
+    for (size_t i = 0; i < c->pipeline_n; i++) {
+        for (size_t j = 0; j < c->pipelines[i].n; j++)
+            stage_finish(&c->pipelines[i].stages[j]);
+        mem_free(c->pipelines[i].stages);
+        mem_free(c->pipelines[i].name);
+    }
+    mem_free(c->pipelines);
+    for (size_t i = 0; i < c->extension_n; i++) {
+        mem_free(c->extensions[i].name);
+        mem_free(c->extensions[i].path);
+        mem_free(c->extensions[i].file);
+    }
+    mem_free(c->extensions);
+    for (size_t i = 0; i < c->hook_n; i++)
+        hook_finish(&c->hooks[i]);
+    mem_free(c->hooks);
+    mem_free(c->dir);
+    words_free(c->warnings);
+    mem_free(c);
+}
+
+const struct hook *config_hook(const struct config *c, struct str path)
+{
+    for (size_t i = 0; i < c->hook_n; i++) {
+        if (str_is(path, c->hooks[i].path))
+            return &c->hooks[i];
+    }
+    return NULL;
+}
+
+const struct extension *config_extension(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->extension_n; i++) {
+        if (strcmp(c->extensions[i].name, name) == 0)
+            return &c->extensions[i];
+    }
+    return NULL;
+}
