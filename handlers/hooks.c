@@ -19,9 +19,10 @@
 #include "trigger/submit.h"
 
 enum {
-    BODY_KEPT = 1024 * 1024,         /* largest body that the ledger keeps for a replay ... */
-    BODY_KEPT_UNROUTED = 256 * 1024, /* ... and of one that came for no trigger, from anybody */
-    NAME_MAX_BYTES = 256             /* of an event's name or a delivery's id */
+    BODY_KEPT = 1024 * 1024,        /* largest body that the ledger keeps for a replay, */
+    BODY_KEPT_UNKNOWN = 256 * 1024, /* from who knows whom, */
+    BODY_KEPT_AWAY = 16 * 1024,     /* and while Redis is away and lines wait in memory */
+    NAME_MAX_BYTES = 256            /* of an event's name or a delivery's id */
 };
 
 /* The verifiers of the live configuration, each made at its hook's first delivery. */
@@ -66,7 +67,9 @@ static struct str cut(struct str s)
 
 static struct str body_to_keep(const struct webhook *w)
 {
-    size_t most = w->hook != NULL ? BODY_KEPT : BODY_KEPT_UNROUTED;
+    size_t most = w->believed ? BODY_KEPT : BODY_KEPT_UNKNOWN;
+    if (!store_up() && most > BODY_KEPT_AWAY)
+        most = BODY_KEPT_AWAY;
     bool whole = http_refused(w->user) == NULL && w->body.n <= most;
     return whole ? w->body : (struct str){NULL, 0};
 }
@@ -192,6 +195,12 @@ void hooks_take(struct webhook *w)
         reject(w, "rejected", &e);
         return;
     }
+    if (w->hook->write == NULL) { /* only where undefined targets were allowed */
+        err_fail(&e, ERR_UNAVAILABLE, "the trigger %s starts nothing: its target is not defined",
+                 w->hook->path);
+        reject(w, "rejected", &e);
+        return;
+    }
     const struct verify_scheme *scheme = hooks_scheme(w->config, w->hook);
     if (scheme->ping != NULL && str_is(w->event, scheme->ping)) {
         answer_nothing_to_do(w, "ping", "the sender only says that the hook is set up");
@@ -297,7 +306,8 @@ void hooks_post(struct http_req *q)
 {
     struct webhook *w = arrive(q);
     struct err e;
-    if (admit(w, &e))
+    w->believed = admit(w, &e);
+    if (w->believed)
         hooks_take(w);
     else
         reject(w, w->hook == NULL && http_refused(q) == NULL ? "unrouted" : "rejected", &e);

@@ -74,7 +74,8 @@ bool webhook_header_wanted(struct str name, const char *except)
     static const char *const transport[] = {
         "host",   "connection",      "content-length", "transfer-encoding", "te",
         "expect", "accept-encoding", "upgrade",        "keep-alive",        "trailer"};
-    if (str_is(name, except) || str_is(name, "payload")) /* webhook_unwrap relies on the second */
+    /* The ledger finds the payload in an envelope by its first ,"payload": */
+    if (str_is(name, except) || str_is(name, "payload"))
         return false;
     if (find(name, "key") != NULL && !str_is(name, "idempotency-key"))
         return false;
@@ -234,22 +235,6 @@ void webhook_envelope(struct buf *out, const struct webhook *w)
     buf_puts(out, ",\"payload\":");
     buf_str(out, w->payload);
     buf_char(out, '}');
-}
-
-bool webhook_unwrap(struct str envelope, struct str *headers, struct str *payload)
-{
-    /* Quotes inside of the texts before it are escaped, and no header is named payload: so the first of each is the member. */
-    static const char headers_mark[] = ",\"headers\":", payload_mark[] = ",\"payload\":";
-    const char *h = find(envelope, headers_mark);
-    const char *p = find(envelope, payload_mark);
-    const char *end = envelope.p + envelope.n;
-    if (h == NULL || p == NULL || h > p || !str_starts(envelope, "{\"hook\":") || end[-1] != '}')
-        return false;
-    h += sizeof headers_mark - 1;
-    *headers = (struct str){h, (size_t)(p - h)};
-    p += sizeof payload_mark - 1;
-    *payload = (struct str){p, (size_t)(end - 1 - p)};
-    return true;
 }
 
 void webhook_finish(void)

@@ -35,6 +35,7 @@ struct webhook {
     struct str body;
     struct buf headers; /* JSON object of the headers of interest */
     struct str replay;  /* id of the delivery that this one repeats; empty: it came from outside */
+    bool believed;      /* its signature was right, or needs none */
     void *user;
     /* From webhook_read. */
     struct str payload; /* JSON */
@@ -56,9 +57,6 @@ bool webhook_read(struct webhook *w, struct err *e) MUST_CHECK;
 bool webhook_wanted(const struct webhook *w);
 /* After webhook_read: the run's input. */
 void webhook_envelope(struct buf *out, const struct webhook *w);
-
-/* The headers and the payload of an envelope, as slices of it; false: it isn't one. */
-bool webhook_unwrap(struct str envelope, struct str *headers, struct str *payload);
 
 void webhook_finish(void); /* at the end of the process */
 
