@@ -40,7 +40,7 @@ static void clear(void)
     self.n = 0;
 }
 
-void stage_finish(void)
+void stage_forget(void)
 {
     clear();
     buf_finish(&self.epoch);

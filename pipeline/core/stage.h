@@ -25,7 +25,7 @@ struct known_stage {
 typedef void (*stage_fn)(void *arg, const struct err *e);
 /* Enters the stages of c (NULL: none) and reads the whole registry. Calls while one is under way share its answer when c is NULL. */
 void stage_refresh(const struct config *c, stage_fn fn, void *arg);
-void stage_finish(void);
+void stage_forget(void);
 struct str stage_epoch(void);
 
 size_t stage_count(void);
