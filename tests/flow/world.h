@@ -106,6 +106,25 @@ void world_send(int fd, struct str bytes);
 /* Reads on until what was read holds text; false: closed, or nothing such within timeout_ms. */
 bool world_read_until(int fd, struct buf *got, const char *text, int64_t timeout_ms);
 
+/* One read, as much as is there; false: closed, or nothing within the time. */
+bool world_read_some(int fd, struct buf *got, int64_t timeout_ms);
+
+/* WebSocket. */
+struct world_ws;
+struct world_ws *world_ws_open(struct world *w, const char *path,
+                               const char *protocol); /* protocol may be NULL */
+/* NULL with the answer's status when the handshake is refused. headers: "Name: value\r\n..." or NULL. */
+struct world_ws *world_ws_try(struct world *w, const char *path, const char *headers, int *status);
+void world_ws_close(struct world_ws *ws); /* just closes the connection */
+void world_ws_send(struct world_ws *ws, const char *text);
+void world_ws_frame(struct world_ws *ws, int first_byte, bool masked, struct str payload);
+void world_ws_bytes(struct world_ws *ws, struct str bytes); /* as they are */
+/* The next text message, valid until the next call; NULL: closed, or nothing within the time. Pings are answered. */
+const char *world_ws_next(struct world_ws *ws, int64_t timeout_ms);
+/* The next message that holds text; fails the test when none comes. */
+const char *world_ws_until(struct world_ws *ws, const char *text);
+int world_ws_close_code(struct world_ws *ws); /* waits for the server's close; 0: cut without one */
+
 /* A GitHub delivery: "X-Hub-Signature-256: sha256=..." by secret. */
 void world_sign_github(struct buf *header, const char *secret, struct str body);
 struct world_reply world_github(struct world *w, const char *path, const char *event,

@@ -46,8 +46,7 @@ void world_send(int fd, struct str bytes)
     }
 }
 
-/* Up to one read; false: closed, or nothing within the time. */
-static bool read_some(int fd, struct buf *got, int64_t timeout_ms)
+bool world_read_some(int fd, struct buf *got, int64_t timeout_ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     int ready = 0;
@@ -70,7 +69,7 @@ bool world_read_until(int fd, struct buf *got, const char *text, int64_t timeout
     int64_t until = clock_mono_us() + timeout_ms * 1000;
     while (got->n == 0 || memmem(got->p, got->n, text, strlen(text)) == NULL) {
         int64_t left = (until - clock_mono_us()) / 1000;
-        if (left <= 0 || !read_some(fd, got, left))
+        if (left <= 0 || !world_read_some(fd, got, left))
             return false;
     }
     return true;
@@ -92,7 +91,7 @@ struct str world_header(const struct world_reply *r, const char *name)
 static void read_exactly(struct world *w, int fd, struct buf *in, size_t n)
 {
     while (in->n < n) {
-        if (!read_some(fd, in, WORLD_TIMEOUT_MS))
+        if (!world_read_some(fd, in, WORLD_TIMEOUT_MS))
             world_fail(w, "the answer ends after %zu of %zu bytes", in->n, n);
     }
 }
@@ -127,7 +126,7 @@ static void read_body(struct world *w, int fd, struct buf *in, struct world_repl
         read_exactly(w, fd, in, (size_t)length);
         buf_add(&r->body, in->p, (size_t)length);
     } else {
-        while (read_some(fd, in, WORLD_TIMEOUT_MS))
+        while (world_read_some(fd, in, WORLD_TIMEOUT_MS))
             ;
         buf_add(&r->body, in->p, in->n);
     }
@@ -191,7 +190,7 @@ void world_raw_all(struct world *w, struct str bytes, int64_t quiet_ms, struct b
 {
     int fd = world_connect(w);
     world_send(fd, bytes);
-    while (read_some(fd, out, quiet_ms))
+    while (world_read_some(fd, out, quiet_ms))
         ;
     close(fd);
 }
