@@ -13,9 +13,10 @@
 
 enum { BODY_MAX = 268435456 };
 
+/* task says in words what a run is for; a job or pipeline needs no such thing, so it is for people. */
 static const char *const hook_keys[] = {
-    "type",   "path",     "job",    "pipeline",   "write",       "events",   "scheme",
-    "secret", "insecure", "header", "secret_env", "secret_file", "max_body", NULL};
+    "type",     "path",   "job",        "pipeline",    "write",    "events", "scheme", "secret",
+    "insecure", "header", "secret_env", "secret_file", "max_body", "task",   NULL};
 static const char *const hook_later[] = {"agent", "task",     "when",    "input",
                                          "name",  "debounce", "timeout", NULL};
 static const char *const later_types[] = {"kv",    "db_change", "cron",   "schedule", "rest",

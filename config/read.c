@@ -5,6 +5,7 @@
  * and a variable that isn't set is an error, because each of them did harm quietly elsewhere. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -152,6 +153,32 @@ static bool sounds_secret(const char *name)
     return false;
 }
 
+/* HOOKMESH_EXT_DIR has a value when it isn't set: where shared objects lie beside this very program, in a
+ * build directory or an installation, so that the examples run from anywhere. */
+static char *beside_program(const char *key)
+{
+    static const char *const places[] = {"ext", "../lib/hookmesh"};
+    char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (strcmp(key, "HOOKMESH_EXT_DIR") != 0 || n <= 0)
+        return NULL;
+    exe[n] = '\0';
+    char *slash = strrchr(exe, '/');
+    char *first = NULL;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        char *path = mem_format("%.*s/%s", (int)(slash - exe), exe, places[i]);
+        if (access(path, X_OK) == 0) {
+            mem_free(first);
+            return path;
+        }
+        if (first == NULL)
+            first = path;
+        else
+            mem_free(path);
+    }
+    return first;
+}
+
 static bool put_variable(struct load *l, struct place at, const char *field, struct str name,
                          struct buf *out)
 {
@@ -165,7 +192,7 @@ static bool put_variable(struct load *l, struct place at, const char *field, str
             log_secret(str_of(value));
     } else if (getenv(file_key) != NULL) {
         ok = load_secret(l, at, field, key, &value);
-    } else {
+    } else if ((value = beside_program(key)) == NULL) {
         load_fail(l, at, field, "the environment variable %s is not set", key);
         ok = false;
     }

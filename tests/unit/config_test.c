@@ -491,6 +491,21 @@ START_TEST(a_variable_may_come_from_a_file)
 }
 END_TEST
 
+START_TEST(shared_objects_are_looked_for_beside_the_program)
+{
+    unsetenv("HOOKMESH_EXT_DIR");
+    put_text("x.yaml", "extensions:\n  - {name: t, path: \"${HOOKMESH_EXT_DIR}/none.so\"}\n");
+    struct buf report = load_bad(NULL);
+    assert_says(&report, HOOKMESH_BUILD_DIR "/ext/none.so");
+    buf_finish(&report);
+    put_text("none.so", "x");
+    setenv("HOOKMESH_EXT_DIR", dir, 1);
+    struct config *c = load_good(NULL);
+    ck_assert(str_starts(str_of(c->extensions[0].path), dir));
+    config_unref(c);
+}
+END_TEST
+
 START_TEST(a_job_is_a_pipeline_of_one_stage)
 {
     put_text("x.yaml", "jobs:\n"
@@ -680,6 +695,7 @@ Suite *config_suite(void)
     tcase_add_test(t, a_pipeline_is_read_whole);
     tcase_add_test(t, a_command_may_be_one_string_of_simple_words);
     tcase_add_test(t, a_variable_may_come_from_a_file);
+    tcase_add_test(t, shared_objects_are_looked_for_beside_the_program);
     tcase_add_test(t, a_job_is_a_pipeline_of_one_stage);
     tcase_add_test(t, a_webhook_is_read_whole);
     tcase_add_test(t, a_secret_in_the_file_itself_is_refused_and_not_shown);
