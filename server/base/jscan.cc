@@ -69,3 +69,78 @@ extern "C" struct str jscan_pick(struct jscan *s, const char *pointer)
         return flag ? str{"true", 4} : str{"false", 5};
     return none;
 }
+
+/* A walk over text that the parser has found valid: it needs only to find ends. Each returns the offset behind. */
+static size_t skip_space(struct str t, size_t i)
+{
+    while (i < t.n && (t.p[i] == ' ' || t.p[i] == '\n' || t.p[i] == '\t' || t.p[i] == '\r'))
+        i++;
+    return i;
+}
+
+static size_t skip_string(struct str t, size_t i)
+{
+    for (i++; i < t.n; i++) {
+        const void *quote = std::memchr(t.p + i, '"', t.n - i);
+        if (!quote)
+            return t.n;
+        i = static_cast<size_t>(static_cast<const char *>(quote) - t.p);
+        size_t back = i;
+        while (t.p[back - 1] == '\\')
+            back--;
+        if ((i - back) % 2 == 0)
+            return i + 1;
+    }
+    return i;
+}
+
+static size_t skip_value(struct str t, size_t i)
+{
+    size_t depth = 0;
+    for (; i < t.n; i++) {
+        char c = t.p[i];
+        if (c == '"') {
+            i = skip_string(t, i);
+            if (depth == 0)
+                return i;
+            i--;
+        } else if (c == '{' || c == '[') {
+            depth++;
+        } else if (c == '}' || c == ']') {
+            if (depth == 0)
+                return i; /* the end of what a bare scalar stands in */
+            if (--depth == 0)
+                return i + 1;
+        } else if (depth == 0 && (c == ',' || skip_space(t, i) != i)) {
+            return i;
+        }
+    }
+    return i;
+}
+
+extern "C" struct str jscan_members(struct jscan *s, struct str text, size_t n,
+                                    const char *const *names, struct str *out)
+{
+    struct str unknown = {nullptr, 0};
+    std::memset(out, 0, n * sizeof *out);
+    if (!jscan_is_object(s))
+        return unknown;
+    size_t i = skip_space(text, skip_space(text, 0) + 1);
+    while (i < text.n && text.p[i] == '"') {
+        size_t end = skip_string(text, i);
+        struct str name = {text.p + i + 1, end - i - 2};
+        i = skip_space(text, skip_space(text, end) + 1); /* behind the colon */
+        end = skip_value(text, i);
+        size_t at = 0;
+        while (at < n && !str_is(name, names[at]))
+            at++;
+        if (at < n && !out[at].p)
+            out[at] = {text.p + i, end - i};
+        else if (at == n && !unknown.p)
+            unknown = name;
+        i = skip_space(text, end);
+        if (i < text.n && text.p[i] == ',')
+            i = skip_space(text, i + 1);
+    }
+    return unknown;
+}

@@ -63,5 +63,10 @@ bool jscan_is_object(struct jscan *s);
 /* A string's unescaped text, or a number/bool as text, at a JSON pointer ("/repository/full_name");
  * {NULL,0} when absent or not a scalar. */
 struct str jscan_pick(struct jscan *s, const char *pointer);
+/* The members of the top-level object as they stand in the text, in one pass: out[i] becomes the raw bytes of the value of names[i]
+ * (a string with its quotes), or {NULL,0}. Returns the name, raw and without quotes, of the first member that was not asked for, so that a
+ * misspelt one can be refused. text is what jscan_parse took and called an object; the slices are slices of it. */
+struct str jscan_members(struct jscan *s, struct str text, size_t n, const char *const *names,
+                         struct str *out);
 
 #endif

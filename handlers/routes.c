@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table and nothing else: what a URL is called stands here once. The first row that fits a path and method is taken, and
+ * what no row takes is a file of the dashboard. */
+#include "handlers/routes.h"
+
+#include "handlers/admin.h"
+#include "handlers/auth.h"
+#include "handlers/keys.h"
+#include "handlers/pipelines.h"
+#include "handlers/runs.h"
+
+enum { SMALL = 65536 };
+
+#define ROW(method, url, ...)                                                                      \
+    {                                                                                              \
+        .methods = method, .path = url, .fn = __VA_ARGS__                                          \
+    }
+/* clang-format off */
+static const struct http_route table[] = {
+    ROW(HTTP_GET_,    "/v1/kv",                 keys_list),
+    ROW(HTTP_POST_,   "/v1/kv",                 keys_bulk,   .stream = true),
+    ROW(HTTP_GET_,    "/v1/kv/*",               keys_get),
+    ROW(HTTP_PUT_,    "/v1/kv/*",               keys_put),
+    ROW(HTTP_DELETE_, "/v1/kv/*",               keys_delete, .max_body = SMALL),
+
+    ROW(HTTP_GET_,    "/v1/runs",               runs_list),
+    ROW(HTTP_GET_,    "/v1/runs/:id",           runs_get),
+    ROW(HTTP_GET_,    "/v1/runs/:id/logs",      runs_logs),
+    ROW(HTTP_POST_,   "/v1/runs/:id/cancel",    runs_cancel, .max_body = SMALL),
+    ROW(HTTP_POST_,   "/v1/runs/:id/retry",     runs_retry,  .max_body = SMALL),
+    ROW(HTTP_GET_,    "/v1/dlq",                runs_dead_list),
+    ROW(HTTP_POST_,   "/v1/dlq/retry",          runs_dead_retry, .max_body = SMALL),
+    ROW(HTTP_DELETE_, "/v1/dlq",                runs_dead_purge, .max_body = SMALL),
+
+    ROW(HTTP_GET_,    "/v1/pipelines",          pipelines_map),
+    ROW(HTTP_GET_,    "/v1/jobs",               pipelines_jobs),
+    ROW(HTTP_GET_,    "/v1/jobs/:name",         pipelines_job),
+    ROW(HTTP_POST_,   "/v1/jobs/:name/runs",    pipelines_start),
+
+    ROW(HTTP_GET_,    "/v1/status",             admin_status),
+    ROW(HTTP_GET_,    "/metrics",               admin_metrics),
+    ROW(HTTP_GET_,    "/healthz",               admin_health, .open = true),
+    ROW(HTTP_GET_,    "/readyz",                admin_ready,  .open = true),
+    ROW(HTTP_GET_,    "/login",                 auth_login_code,  .open = true),
+    ROW(HTTP_POST_,   "/login",                 auth_login_token, .open = true, .max_body = SMALL),
+    ROW(HTTP_POST_,   "/logout",                auth_logout,      .max_body = SMALL),
+    {.path = NULL},
+};
+/* clang-format on */
+
+const struct http_route *routes_table(void)
+{
+    return table;
+}
+
+void routes_stop(void)
+{
+    keys_list_stop();
+    keys_watch_stop();
+    runs_stop();
+}
