@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Child processes (uv_spawn), each in a process group of its own, with pipes on the loop.
+/* Child processes, each in a process group of its own, with pipes on the loop.
  *
  * A child has ended when its output pipes are closed and it was waited for, in either order; only then does
- * on_exit fire, once, as the last callback. The environment holds what the options name and nothing else of
- * ours: no secret of the server reaches a child. Limits (core size 0, no_new_privs, optional CPU, memory, files) are set
- * between fork and exec by starting our own binary as `hookmesh exec-child LIMITS -- PROGRAM ARGS`. */
+ * on_exit fire, once, as the last callback, and what is left of the group is killed. A child that ended while others
+ * hold its pipes open gives them kill_grace_ms. The environment holds what the options name and nothing else of
+ * ours: no secret of the server reaches a child. Core size 0 and no_new_privs are set between clone and exec. */
 #ifndef NET_PROC_H
 #define NET_PROC_H
 
@@ -24,8 +24,9 @@ struct proc_options {
     int64_t timeout_ms;    /* then TERM to the group, KILL after kill_grace_ms; 0: none */
     int64_t kill_grace_ms; /* 0: 2000 */
     size_t stdout_max; /* more bytes on stdout: the group is killed, exit.overflow; 0: no limit */
-    bool no_limits;   /* start argv directly, without the limiting exec: our own trusted children */
-    bool die_with_us; /* PR_SET_PDEATHSIG KILL */
+    bool no_limits;   /* our own trusted children: may dump core, may gain privileges by exec */
+    bool die_with_us; /* however we die (PR_SET_PDEATHSIG), the child gets ... */
+    int death_signal; /* ... this; 0: SIGKILL */
 };
 
 struct proc_exit {
@@ -43,7 +44,8 @@ struct proc_events {
     void (*on_exit)(void *arg, const struct proc_exit *x);
 };
 
-/* NULL with e set when it can't be started (no such program, not executable, no more processes): then on_exit does not fire. */
+/* NULL with e set when it can't be started: then on_exit does not fire. ERR_NOT_FOUND: no such program or cwd;
+ * ERR_FORBIDDEN: not executable; ERR_UNAVAILABLE: no more processes, descriptors or memory. */
 struct proc *proc_spawn(const struct proc_options *o, const struct proc_events *ev, void *arg,
                         struct err *e);
 /* Bytes are copied and written as the child takes them; a child that closed its stdin is no error. */
@@ -52,8 +54,5 @@ void proc_close_stdin(struct proc *p); /* after what was written went out */
 size_t proc_unwritten(const struct proc *p);
 void proc_kill(struct proc *p); /* TERM to the group, KILL after the grace; on_exit follows */
 int proc_pid(const struct proc *p);
-
-/* What `hookmesh exec-child` does: sets the limits and execs; returns an exit code only on failure. */
-int proc_exec_child_main(int argc, char **argv);
 
 #endif
