@@ -597,9 +597,14 @@ static void take_up_files(void)
 
 bool spool_start(const char *data_dir, struct err *e)
 {
-    static bool listening;
+    struct stat st;
     char *dir = mem_format("%s/spool", data_dir);
-    if (store_config()->set.spool && mkdir(dir, 0700) != 0 && errno != EEXIST) {
+    bool there = mkdir(dir, 0700) == 0 || errno == EEXIST;
+    if (there && (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))) {
+        errno = ENOTDIR;
+        there = false;
+    }
+    if (!there && store_config()->set.spool) {
         err_errno(e, "the directory %s cannot be made; mend that, or set spool: false", dir);
         mem_free(dir);
         return false;
@@ -611,10 +616,7 @@ bool spool_start(const char *data_dir, struct err *e)
     self.retry = timer_new(drain, NULL);
     self.started = true;
     take_up_files();
-    if (!listening)
-        store_on_state(on_store, NULL); /* calls us at once if Redis is there */
-    listening = true;
-    drain(NULL);
+    store_on_state(on_store, NULL); /* calls us at once if Redis is there */
     return true;
 }
 
