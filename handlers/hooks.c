@@ -31,7 +31,7 @@ static struct {
     struct verifier **verifiers; /* by the hook's place in config->hooks */
 } self;
 
-void hooks_finish(void)
+static void forget_verifiers(void)
 {
     for (size_t i = 0; self.config != NULL && i < self.config->hook_n; i++)
         verifier_free(self.verifiers[i]);
@@ -40,10 +40,18 @@ void hooks_finish(void)
     memset(&self, 0, sizeof self);
 }
 
+void hooks_finish(void)
+{
+    forget_verifiers();
+    submit_finish();
+    webhook_finish();
+    verify_finish();
+}
+
 static struct verifier *verifier_of(struct config *c, const struct hook *hook)
 {
     if (self.config != c) {
-        hooks_finish();
+        forget_verifiers();
         self.config = config_ref(c);
         self.verifiers = mem_zero(c->hook_n, sizeof *self.verifiers);
     }

@@ -15,6 +15,7 @@ void hooks_take(struct webhook *w);
 /* How deliveries for a hook are read: its row of the table of schemes. */
 const struct verify_scheme *hooks_scheme(struct config *c, const struct hook *hook);
 
-void hooks_finish(void); /* at the end of the process */
+/* At the end of the process, after http_stop and spool_stop: frees what is kept for further deliveries. */
+void hooks_finish(void);
 
 #endif

@@ -5,11 +5,13 @@
 
 #include "handlers/admin.h"
 #include "handlers/auth.h"
+#include "handlers/deliveries.h"
+#include "handlers/hooks.h"
 #include "handlers/keys.h"
 #include "handlers/pipelines.h"
 #include "handlers/runs.h"
 
-enum { SMALL = 65536 };
+enum { SMALL = 65536, ANY_METHOD = 255 };
 
 #define ROW(method, url, ...)                                                                      \
     {                                                                                              \
@@ -17,6 +19,11 @@ enum { SMALL = 65536 };
     }
 /* clang-format off */
 static const struct http_route table[] = {
+    ROW(ANY_METHOD,   "/hooks/*",               hooks_post, .open = true, .refusals = true),
+    ROW(HTTP_GET_,    "/v1/deliveries",         deliveries_list),
+    ROW(HTTP_GET_,    "/v1/deliveries/:id",     deliveries_get),
+    ROW(HTTP_POST_,   "/v1/deliveries/:id/replay", deliveries_replay, .max_body = SMALL),
+
     ROW(HTTP_GET_,    "/v1/kv",                 keys_list),
     ROW(HTTP_POST_,   "/v1/kv",                 keys_bulk,   .stream = true),
     ROW(HTTP_GET_,    "/v1/kv/*",               keys_get),
