@@ -3,7 +3,8 @@
  * keyspace notifications set, in DATA/redis (0700), locked by DATA/lock (flock) against a second server.
  *
  * It gets SIGTERM when we die, however we die (PR_SET_PDEATHSIG), and then saves; a next start waits for the old one's
- * end (pidfd) before it starts its own. */
+ * end before it starts its own. Its socket's path may be longer than 107 bytes: redis_open copes; redis-cli must be
+ * started in its directory then. */
 #ifndef NET_PRIVATE_REDIS_H
 #define NET_PRIVATE_REDIS_H
 
@@ -16,8 +17,9 @@ struct private_redis_options {
     const char *appendfsync; /* "everysec" (default when NULL), "always", "no" */
     const char *program;     /* NULL: redis-server from PATH */
 };
-/* ready(arg, url, NULL) once it accepts connections (also after it died and was started again: then ready is called again), or
- * ready(arg, NULL, e) when it cannot be started. The url is unix://... */
+/* ready(arg, url, NULL) once it has loaded its data and answers (again, when it died and was started again), or
+ * ready(arg, NULL, e) when it cannot be started: then nothing goes on, and a new private_redis_start may follow. When
+ * it cannot be started *again*, that is logged and tried on with growing pauses. The url is unix://... */
 typedef void (*private_redis_fn)(void *arg, const char *url, const struct err *e);
 void private_redis_start(const struct private_redis_options *o, private_redis_fn ready, void *arg);
 /* SIGTERM, wait for its end (at most 10 s, then SIGKILL), then done(arg). */

@@ -16,7 +16,6 @@
 #include "net/redis.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -26,7 +25,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/id.h"
@@ -35,6 +33,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "net/loop.h"
+#include "net/unix_socket.h"
 
 enum {
     REDIS_MAGIC = 0x52445331,
@@ -701,37 +700,6 @@ static void tune_tcp(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof dead_ms);
 }
 
-/* A path may be longer than a socket address holds: then we go by its open directory. */
-static int connect_unix(int fd, const char *path)
-{
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    int dir = -1;
-    if (strlen(path) < sizeof a.sun_path) {
-        memcpy(a.sun_path, path, strlen(path));
-    } else {
-        char *copy = mem_strdup(path);
-        char *slash = strrchr(copy, '/');
-        must(slash != NULL);
-        *slash = '\0';
-        dir = open(copy, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        int n = snprintf(a.sun_path, sizeof a.sun_path, "/proc/self/fd/%d/%s", dir, slash + 1);
-        mem_free(copy);
-        if (dir < 0)
-            return -1;
-        if (n >= (int)sizeof a.sun_path) {
-            close(dir);
-            errno = ENAMETOOLONG;
-            return -1;
-        }
-    }
-    int rc = connect(fd, (struct sockaddr *)&a, sizeof a);
-    int cause = errno;
-    if (dir >= 0)
-        close(dir);
-    errno = cause;
-    return rc;
-}
-
 /* Connects to r->addr, or to the unix path. */
 static void try_addr(struct redis *r)
 {
@@ -744,7 +712,7 @@ static void try_addr(struct redis *r)
     }
     int rc;
     if (r->addr == NULL) {
-        rc = connect_unix(r->fd, r->url.unix_path);
+        rc = unix_socket_connect(r->fd, r->url.unix_path);
     } else {
         tune_tcp(r->fd);
         rc = connect(r->fd, r->addr->ai_addr, r->addr->ai_addrlen);
