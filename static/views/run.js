@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One run, as it happens: its keys and steps on one line from the trigger to the result, the report if a value holds one, the log. */
+import { html, useEffect, useRef, useState } from '../vendor/preact.js';
+import { store, ended, when } from '../store.js';
+import { post } from '../api.js';
+import { Act, copyText, Copy, duration, Empty, Id, Json, KeyName, look, Note, say, size, State, Time } from '../ui.js';
+import { Icon } from '../icons.js';
+import { useKeys } from '../keyboard.js';
+import { draw, go, path } from '../nav.js';
+import { Markdown } from '../markdown.js';
+import { failedStates, retryRun, runCause, runTitle, runTook } from './runs.js';
+import { reportOf, useValues } from './values.js';
+
+/* Follows run ID on the live stream while the page is open. */
+function useRun(id) {
+  useEffect(() => {
+    store.run = { id, data: null, loaded: false };
+    store.connection.want(`run:${id}`);
+    draw();
+    return () => {
+      store.connection.drop(`run:${id}`);
+      if (store.run && store.run.id === id) store.run = null;
+    };
+  }, [id]);
+  const open = store.run && store.run.id === id ? store.run : { loaded: false, data: null };
+  const listed = store.runs.index.get(id);
+  return { loaded: open.loaded, run: open.data || (listed ? { steps: [], keys: [], log: [], ...listed } : null) };
+}
+
+export function Run({ id }) {
+  const { loaded, run } = useRun(id);
+  const values = useValues(run ? run.keys : []);
+  const retry = (fromStart) => retryRun(id, fromStart);
+  useKeys({
+    up: () => go('#/runs'),
+    copy: () => copyText(id, 'Run id copied'),
+    replay: () => run && ended(run.state) && retry(run.state === 'succeeded').catch((e) => say(e.message, 'bad')),
+  });
+  if (!run) {
+    return html`<${Back} /><div class="panel"><${Empty} icon="runs" title=${loaded ? 'There is no such run' : 'Loading the run'}
+      text=${loaded ? 'It may have been removed with the oldest ones, or not have begun: if it comes, it appears here.' : ''} /></div>`;
+  }
+  const bad = failedStates.includes(run.state);
+  const report = reportOf(run.keys, values);
+  return html`<${Back} />
+    <div class="head"><h1 class="wrap">${runTitle(run)}</h1><${State} of=${run.state} pill /><span class="sub">${runTook(run)}</span>
+      <div class="tools">${!ended(run.state) && html`<${Act} icon="stop" label="Cancel" run=${() => post(`/v1/runs/${encodeURIComponent(id)}/cancel`)} />`}
+        ${ended(run.state) && !bad && html`<${Act} icon="retry" label="Run again" run=${() => retry(true)} title="From the start" />`}</div></div>
+    <dl class="facts flat"><div class="fact"><dt>Run</dt><dd><${Id} id=${run.id} /></dd></div>
+      <div class="fact"><dt>Pipeline</dt><dd><a class="link" href="#/pipelines">${run.pipeline}</a></dd></div>
+      <div class="fact"><dt>Cause</dt><dd>${run.delivery_id ? html`<a class="link" href=${path('deliveries', run.delivery_id)}>${runCause(run) || run.cause}</a>` : runCause(run) || run.cause}</dd></div>
+      ${run.created && html`<div class="fact"><dt>Started</dt><dd><${Time} at=${run.created} /></dd></div>`}</dl>
+    ${bad && html`<${Failure} run=${run} retry=${retry} />`}
+    <div class="run-grid">
+      <section class="panel run-line" aria-label="Steps"><header><h2>Steps</h2><span class="tools">${progress(run)}</span></header><${Line} run=${run} values=${values} /></section>
+      <div class="stack">
+        ${report && html`<section class="panel" aria-label="Report"><header><${Icon} name="report" /><h2>Report</h2><div class="tools"><${Copy} text=${report} label="Copy the report as Markdown" /></div></header>
+          <div class="pad"><${Markdown} text=${report} /></div></section>`}
+        <${Log} lines=${run.log || []} logged=${run.logged} live=${!ended(run.state)} />
+      </div></div>`;
+}
+
+function progress(run) {
+  const done = run.steps.filter((s) => s.state === 'succeeded').length;
+  return run.steps.length ? `${done} of ${run.steps.length} done` : '';
+}
+
+function Back() {
+  return html`<a class="back" href="#/runs"><${Icon} name="left" size=${13} />Runs</a>`;
+}
+
+function Failure({ run, retry }) {
+  const step = run.steps.find((s) => s.error || s.state === 'failed');
+  const name = step ? step.name || step.stage : '';
+  const what = step && step.key_in ? html`<p class="dim">Mend the stage’s program, or the value of <a class="link" href=${path('keys', step.key_in)}>${step.key_in}</a> (saving it runs the pipeline on from there),
+    then retry: finished steps are kept, the run goes on at <b>${name}</b>.</p>` : html`<p class="dim">Retry goes on where it failed; finished steps are kept.</p>`;
+  return html`<${Note} colour="red" icon="dead" title=${run.state === 'timed_out' ? `${name || 'A step'} took too long` : `${name || 'The run'} failed${step && step.attempt > 1 ? ` after ${step.attempt} attempts` : ''}`}>
+    <pre class="error">${(step && step.error) || run.error || 'No reason was recorded.'}</pre>${what}
+    <div class="tools"><${Act} main icon="retry" label="Retry" title="Retry from the failed step (r)" run=${() => retry(false)} /><${Act} label="Retry from the start" run=${() => retry(true)} /></div><//>`;
+}
+
+/* key, step, key, step, ... in the order of the work; keys nobody's step mentions come last. */
+function Line({ run, values }) {
+  const keys = new Map(run.keys.map((k) => [k.key, k]));
+  const shown = new Set();
+  const out = [];
+  const putKey = (name, input) => {
+    if (!name || shown.has(name)) return;
+    shown.add(name);
+    out.push(html`<${KeyItem} key=${`k:${name}`} name=${name} info=${keys.get(name)} value=${values.get(name)} input=${input} />`);
+  };
+  for (const s of run.steps) {
+    putKey(s.key_in, !shown.size);
+    out.push(html`<${Step} key=${`s:${s.stage}`} step=${s} />`);
+    putKey(s.key_out);
+  }
+  for (const k of run.keys) putKey(k.key);
+  if (!out.length) return html`<p class="pad dim">The first step has not begun yet.</p>`;
+  return html`<ol class="line">${out}</ol>`;
+}
+
+function Step({ step }) {
+  const [colour, icon, word] = look(step.state);
+  const took = step.us !== undefined ? duration(step.us / 1000) : '';
+  const tries = step.attempt > 1 ? `attempt ${step.attempt}` : '';
+  return html`<li class="item step ${colour} is-${step.state}" data-stage=${step.name || step.stage} data-state=${step.state}><span class="dot"><${Icon} name=${icon} size=${18} class=${step.state === 'running' ? 'spin' : ''} /></span>
+    <div class="body"><div class="title"><b class="cut">${step.name || step.stage}</b><span class="word">${word}</span><span class="took">${[tries, took].filter(Boolean).join(' · ')}</span></div>
+      ${step.error && step.state !== 'succeeded' ? html`<pre class="error clamp red-text">${step.error}</pre>` : null}
+      ${step.retry_ms && step.state === 'retrying' ? html`<p class="dim">next attempt in ${duration(step.retry_ms)}</p>` : null}</div></li>`;
+}
+
+function KeyItem({ name, info, value, input }) {
+  const [open, setOpen] = useState(false);
+  const has = Boolean(info);
+  const text = value && value.text;
+  return html`<li class="item keyed ${has ? 'has' : ''}" data-key=${name}><span class="dot"><${Icon} name="keys" size=${14} /></span>
+    <div class="body"><button type="button" class="title" aria-expanded=${String(open)} disabled=${!has} onClick=${() => setOpen(!open)}><${KeyName} name=${name} />
+        <span class="took">${has ? `v${info.version}${info.size !== undefined ? ` · ${size(info.size)}` : ''}` : input ? 'input' : 'not written yet'}</span>${has && html`<${Icon} name=${open ? 'down' : 'right'} size=${13} />`}</button>
+      ${has && !open && text ? html`<p class="peek">${text.slice(0, 220)}</p>` : null}
+      ${open && html`<div class="value">${text !== undefined ? html`<${Json} text=${text} />` : html`<p class="pad dim">${value && value.error ? value.error : 'Loading'}</p>`}
+        <div class="value-tools"><a class="btn small" href=${path('keys', name)}><${Icon} name="edit" size=${13} />Edit</a>${text !== undefined && html`<${Copy} text=${text} label="Copy value" />`}</div></div>`}</div></li>`;
+}
+
+/* Stays at the end while the reader is at the end. */
+function Log({ lines, logged, live }) {
+  const ref = useRef();
+  const stick = useRef(true);
+  useEffect(() => {
+    if (stick.current && ref.current) ref.current.scrollTop = ref.current.scrollHeight;
+  }, [lines.length, logged]);
+  const onScroll = (e) => {
+    stick.current = e.target.scrollHeight - e.target.scrollTop - e.target.clientHeight < 30;
+  };
+  const shown = lines.slice(-500);
+  return html`<section class="panel" aria-label="Log"><header><${Icon} name="log" /><h2>Log</h2><div class="tools">${lines.length ? `${lines.length} lines` : ''}${lines.length ? html`<${Copy} text=${lines.map((l) => l.line).join('\n')} label="Copy the log" />` : null}</div></header>
+    ${shown.length ? html`<div class="log" ref=${ref} onScroll=${onScroll} tabindex="0" role="log" aria-label="Log lines">${shown.map((l, i) => html`<div class="log-line" key=${l.n ?? `${l.at}${i}`}>
+      <time title=${new Date(when(l.at)).toISOString()}>${clock(when(l.at))}</time><span class="who">${l.stage.slice(l.stage.lastIndexOf('.') + 1)}</span><span class="what">${l.line}</span></div>`)}</div>`
+    : html`<p class="pad dim">${live ? 'What the steps write to stderr appears here.' : 'The steps wrote nothing to stderr.'}</p>`}</section>`;
+}
+
+const clock = (ms) => new Date(ms).toTimeString().slice(0, 8) + `.${String(ms % 1000).padStart(3, '0')}`;
