@@ -52,6 +52,7 @@ size_t hub_count(void);
 
 struct hub_msg;
 struct hub_msg *hub_msg_new(struct str text); /* one reference, the caller's */
+struct hub_msg *hub_msg_ref(struct hub_msg *m); /* one more reference; gives m back */
 void hub_msg_release(struct hub_msg *m);
 void hub_send(struct hub_client *c, struct hub_msg *m); /* takes a reference of its own */
 void hub_send_text(struct hub_client *c, struct str text);
