@@ -351,12 +351,11 @@ static void on_committed(void *arg, const struct reply *r, const struct err *e)
     if (call_again(b, e))
         return;
     struct buf key = {0};
+    if (e != NULL)
+        log_error("claim", "commit_failed", "n=%zu error=%s", b->n, log_quotez(e->text));
     for (size_t i = 0; i < b->n; i++) {
         struct item *it = b->items[i];
         int64_t version = e == NULL ? reply_int(reply_at(r, i)) : -1;
-        if (e != NULL)
-            log_error("claim", "commit_failed", "stage=%s key=%s error=%s", it->claim.stage->id,
-                      log_quote(it->claim.key), log_quotez(e->text));
         if (version < 0) {
             count_step(it, "stale");
         } else {
@@ -394,19 +393,15 @@ static void add_commit(struct args *a, struct item *it, struct buf *text)
     args_text(a, buf_view(&key));
     args_add(a, buf_view(&it->output));
     args_text(a, str_of(sum));
-    args_add(a, STR(""));
     args_text(a, buf_view(&feeds));
     args_text(a, buf_view(&bumps));
-    args_add(a, c->run);
-    args_add(a, stage_run_recorded(c->run) ? STR("1") : STR("0"));
+    args_add(a, stage_run_recorded(c->run) ? c->run : STR(""));
     buf_clear(text);
     buf_puts(text, "step.done\t");
     buf_str(text, c->run);
     buf_char(text, '\t');
     buf_str(text, buf_view(&key));
     buf_char(text, '\t');
-    args_text(a, buf_view(text));
-    buf_clear(text);
     buf_puts(text, "{\"stage\":\"");
     buf_puts(text, c->stage->id);
     buf_puts(text, "\",\"in\":");
@@ -422,8 +417,6 @@ static void add_commit(struct args *a, struct item *it, struct buf *text)
     buf_puts(text, ",\"size\":");
     buf_u64(text, it->output.n);
     args_text(a, buf_view(text));
-    args_add(a, str_of(c->stage->pipeline));
-    args_int(a, us / 1000);
     buf_finish(&key);
     buf_finish(&feeds);
     buf_finish(&bumps);

@@ -81,7 +81,6 @@ static void send_put(struct put_op *op)
         args_add(&a, p->key);
         args_add(&a, p->value);
         args_text(&a, str_of(sum));
-        args_add(&a, STR(""));
         args_int(&a, p->if_version);
         struct buf bumps = {0};
         buf_clear(&text);
@@ -93,10 +92,8 @@ static void send_put(struct put_op *op)
         stage_run_of(&text, p->key);
         buf_char(&text, '\t');
         buf_str(&text, p->key);
-        buf_char(&text, '\t');
-        args_text(&a, buf_view(&text));
-        buf_clear(&text);
-        buf_printf(&text, "{\"size\":%zu", p->value.n);
+        buf_puts(&text, "\t{\"size\":");
+        buf_u64(&text, p->value.n);
         args_text(&a, buf_view(&text));
         buf_finish(&bumps);
     }

@@ -19,7 +19,9 @@
 #include "core/store.h"
 #include "net/loop.h"
 
-enum { TICK = 1024, LOG_PAGE_MAX = 1000 };
+enum { LOG_PAGE_MAX = 1000 };
+static const uint64_t LEASE = (uint64_t)1
+                              << 52; /* scores from here on are claims, see lua/00_head.lua */
 
 static const struct pipeline *pipeline_named(struct str name)
 {
@@ -151,9 +153,9 @@ static const char *step_state(const struct reply *r, size_t at, int64_t now_ms, 
         return "waiting";
     uint64_t v;
     if (str_u64(score, &v)) {
-        if (v % 2 == 1)
+        if (v >= LEASE)
             return "running";
-        *wait_ms = (int64_t)(v / TICK) - now_ms;
+        *wait_ms = (int64_t)v - now_ms;
         return *wait_ms > 0 ? "retrying" : "queued";
     }
     if (reply_int(reply_at(r, at + 4)) > 0 || done.n != 0)

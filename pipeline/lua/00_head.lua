@@ -17,8 +17,12 @@
 --   hm:dup:HOOK:ID string run of a delivery id
 --   hm:dead        zset   dead letters by time: "STAGE<tab>KEY";  hm:letters hash: their JSON
 --
--- Scores: milliseconds * 1024 when an input is ready; a lease adds slot*2+1 of the server that holds it. So an
--- odd score is a claim, and the score of a claim is its fencing token.
+-- Scores: an input that is ready, or will be, has the time (ms). A claimed one has LEASE + the lease's end * 512 + the slot of the server that holds
+-- it: that score is its fencing token. All inputs of one claim share it, so that one range read checks, and one range delete drops, a
+-- whole batch. An input that waits for a second key has the score inf.
+
+local LEASE = 4503599627370496 -- 2^52; with the rest still below 2^53, where doubles count exactly
+local SLOTS = 512
 
 -- redis.call exists only while a function runs, not while the library is loaded.
 local call
@@ -29,7 +33,8 @@ local function register(name, fn)
     end)
 end
 
-local TICK = 1024
+
+local FAILED = {dead = true, timed_out = true, cancelled = true, budget_exceeded = true, skipped = true}
 
 local function kv_name(key) return 'hm:kv:' .. key end
 local function wait_name(stage) return 'hm:wait:' .. stage end
@@ -59,9 +64,29 @@ local function emit(lines, keep)
         table.concat(lines, '\n'))
 end
 
+-- Numbers as text: the small ones, which nearly all versions are, without formatting.
+local digits = {}
+local function int_text(n)
+    local text = digits[n]
+    if not text then
+        text = score_text(n)
+        if n <= 256 then digits[n] = text end
+    end
+    return text
+end
+
 -- What is to be added to pending sets is collected by stage and added with few calls.
 local function feed(adds, stages, member)
     if stages == '' then return end
+    if not string.find(stages, '\t', 1, true) then
+        local list = adds[stages]
+        if not list then
+            list = {}
+            adds[stages] = list
+        end
+        list[#list + 1] = member
+        return
+    end
     for stage in string.gmatch(stages, '[^\t]+') do
         local list = adds[stage]
         if not list then
@@ -73,7 +98,7 @@ local function feed(adds, stages, member)
 end
 
 local function flush_feeds(adds, ms)
-    local score = score_text(ms * TICK)
+    local score = score_text(ms)
     for stage, members in pairs(adds) do
         local args = {}
         for i = 1, #members do
@@ -86,12 +111,16 @@ end
 
 -- An input that waits for a second key (score inf) is ready once that key is written. bumps: "STAGE<tab>MEMBER<tab>..."
 local function bump(bumps, ms)
-    if bumps == '' then return end
     for stage, member in string.gmatch(bumps, '([^\t]+)\t([^\t]+)') do
         if call('ZSCORE', wait_name(stage), member) == 'inf' then
-            call('ZADD', wait_name(stage), score_text(ms * TICK), member)
+            call('ZADD', wait_name(stage), score_text(ms), member)
         end
     end
+end
+
+-- The number of the next event, as text.
+local function next_seq()
+    return score_text(tonumber(call('GET', 'hm:seq') or '0') + 1)
 end
 
 -- A key of ours that somebody made something else than a hash counts as absent.
@@ -110,10 +139,11 @@ local function fields_of(key, ...)
     return raw
 end
 
--- Writes a value; returns its new version. The seq in meta tells a backfill which writes were before it.
+-- Writes a value; returns its new version and that as text. The seq (text) in meta tells a backfill which writes were before it.
 local function write_value(key, version, value, sum, encoding, seq)
     local v = version + 1
-    call('HSET', kv_name(key), 'value', value, 'version', v, 'meta',
-        sum .. ':' .. v .. ':' .. seq .. ':' .. encoding)
-    return v
+    local text = int_text(v)
+    call('HSET', kv_name(key), 'value', value, 'version', text, 'meta',
+        sum .. ':' .. text .. ':' .. seq .. ':' .. encoding)
+    return v, text
 end

@@ -105,7 +105,7 @@ end
 -- How much waits where. keys: hm:wait:*, hm:dead   args: stage...
 -- returns: for each: ready, claimed or delayed, parked, dead
 local function map(_, a)
-    local now = score_text(now_ms() * TICK + TICK - 1)
+    local now = score_text(now_ms())
     local dead = {}
     for _, m in ipairs(call('ZREVRANGE', 'hm:dead', 0, 9999)) do
         local stage = string.match(m, '^[^\t]*')
@@ -115,7 +115,7 @@ local function map(_, a)
     for _, stage in ipairs(a) do
         local wait = wait_name(stage)
         out[#out + 1] = call('ZCOUNT', wait, '-inf', now)
-        out[#out + 1] = call('ZCOUNT', wait, '(' .. now, '(inf')
+        out[#out + 1] = call('ZCOUNT', wait, '(' .. now, '(inf') -- later, or claimed
         out[#out + 1] = call('ZCOUNT', wait, 'inf', 'inf')
         out[#out + 1] = dead[stage] or 0
     end

@@ -1,26 +1,26 @@
 
 -- Writes keys, each only if its version is as asked.
 -- keys: hm:kv:*, hm:wait:*, hm:seq, hm:events
--- args: epoch, events kept, then for each: key, value, sum, encoding, if_version (-1 any), feeds, bumps, event head, event data
+-- args: epoch, events kept, then for each: key, value, sum, if_version (-1 any), feeds, bumps, event without its end
 -- returns: for each the new version, or -1 - current version on a conflict
 -- may fail: STALE
 local function put(_, a)
     local wrong = stale(a[1])
     if wrong then return wrong end
     local ms = now_ms()
-    local seq = call('GET', 'hm:seq') or '0'
+    local seq = next_seq()
+    local at = ',"at":' .. score_text(ms) .. '}'
     local adds, lines, out = {}, {}, {}
-    for i = 3, #a, 9 do
+    for i = 3, #a, 7 do
         local key = a[i]
         local version = version_of(key)
-        local want = tonumber(a[i + 4])
-        if want >= 0 and want ~= version then
+        if a[i + 3] ~= '-1' and tonumber(a[i + 3]) ~= version then
             out[#out + 1] = -1 - version
         else
-            local v = write_value(key, version, a[i + 1], a[i + 2], a[i + 3], seq + 1)
-            feed(adds, a[i + 5], key)
-            bump(a[i + 6], ms)
-            lines[#lines + 1] = a[i + 7] .. a[i + 8] .. ',"version":' .. v .. ',"at":' .. score_text(ms) .. '}'
+            local v, text = write_value(key, version, a[i + 1], a[i + 2], '', seq)
+            feed(adds, a[i + 4], key)
+            if a[i + 5] ~= '' then bump(a[i + 5], ms) end
+            lines[#lines + 1] = a[i + 6] .. ',"version":' .. text .. at
             out[#out + 1] = v
         end
     end
@@ -53,7 +53,7 @@ local function adopt(_, a)
     local wrong = stale(a[1])
     if wrong then return wrong end
     local ms = now_ms()
-    local seq = call('GET', 'hm:seq') or '0'
+    local seq = next_seq()
     local adds, lines, out = {}, {}, {}
     for i = 3, #a, 6 do
         local key = a[i]
@@ -65,9 +65,9 @@ local function adopt(_, a)
             local version = tonumber(raw[2] or '0') or 0
             -- A client that counts versions by itself has moved it on; for one that does not, we do.
             if version <= tonumber(known or '0') then version = tonumber(known or '0') + 1 end
-            call('HSET', kv_name(key), 'version', version, 'meta', a[i + 2] .. ':' .. version .. ':' .. (seq + 1) .. ':')
+            call('HSET', kv_name(key), 'version', version, 'meta', a[i + 2] .. ':' .. version .. ':' .. seq .. ':')
             feed(adds, a[i + 3], key)
-            bump(a[i + 4], ms)
+            if a[i + 4] ~= '' then bump(a[i + 4], ms) end
             lines[#lines + 1] = 'key.put\t' .. a[i + 5] .. '\t' .. key .. '\t{"size":' .. #raw[1] ..
                 ',"foreign":true,"version":' .. version .. ',"at":' .. score_text(ms) .. '}'
             out[#out + 1] = version

@@ -32,7 +32,7 @@ end
 -- returns: how many were added
 local function backfill(_, a)
     local stage, since = a[1], tonumber(a[2])
-    local score = score_text(now_ms() * TICK)
+    local score = score_text(now_ms())
     local added = 0
     for i = 3, #a do
         local meta = fields_of(a[i], 'meta')[1]
@@ -60,27 +60,28 @@ local function claim(_, a)
     local wait = wait_name(a[1])
     local want, slot, alsos = tonumber(a[2]), tonumber(a[4]), #a - 8
     local ms = now_ms()
-    local got = call('ZRANGEBYSCORE', wait, '-inf', score_text(ms * TICK + TICK - 1), 'WITHSCORES', 'LIMIT', 0, want)
-    local n = #got / 2
-    local out = {0, 0}
-    local leases, gone, parked, lines = {}, {}, {}, {}
-    local token = score_text((ms + tonumber(a[3])) * TICK + slot * 2 + 1)
-    local tries = {}
-    local reclaimed = 0
-    for i = 1, n do
-        if tonumber(got[2 * i]) % 2 == 1 then
-            -- The holder died or hung: that costs an attempt, so that an input that kills its workers ends.
-            call('HINCRBY', tries_name(a[1]), got[2 * i - 1], 1)
-            reclaimed = reclaimed + 1
+    -- Leases that ran out come first. Their holder died or hung: that costs an attempt, so that an input that kills its workers ends.
+    local got = call('ZRANGEBYSCORE', wait, score_text(LEASE), score_text(LEASE + ms * SLOTS), 'LIMIT', 0, want)
+    local reclaimed = #got
+    for _, key in ipairs(got) do call('HINCRBY', tries_name(a[1]), key, 1) end
+    if reclaimed < want then
+        local ready = call('ZRANGEBYSCORE', wait, '-inf', score_text(ms), 'LIMIT', 0, want - reclaimed)
+        if reclaimed == 0 then
+            got = ready
+        else
+            for _, key in ipairs(ready) do got[#got + 1] = key end
         end
     end
+    local n = #got
+    local out = {0, 0}
+    local leases, gone, parked, lines = {}, {}, {}, {}
+    local token = score_text(LEASE + (ms + tonumber(a[3])) * SLOTS + slot)
+    local tries = {}
     if n > 0 and call('EXISTS', tries_name(a[1])) == 1 then
-        local keys = {}
-        for i = 1, n do keys[i] = got[2 * i - 1] end
-        tries = call('HMGET', tries_name(a[1]), unpack(keys))
+        tries = call('HMGET', tries_name(a[1]), unpack(got))
     end
     for i = 1, n do
-        local key = got[2 * i - 1]
+        local key = got[i]
         local raw = fields_of(key, 'version', 'meta', 'value')
         if not raw[3] then
             gone[#gone + 1] = key
@@ -133,8 +134,11 @@ local function claim(_, a)
     if n == want then
         out[1] = 0
     else
-        local next_one = call('ZRANGEBYSCORE', wait, '(' .. score_text(ms * TICK + TICK - 1), '(inf', 'WITHSCORES', 'LIMIT', 0, 1)
-        out[1] = next_one[2] and math.max(1, math.floor(tonumber(next_one[2]) / TICK) - ms + 1) or -1
+        local ready = call('ZRANGEBYSCORE', wait, '(' .. score_text(ms), '(' .. score_text(LEASE), 'WITHSCORES', 'LIMIT', 0, 1)[2]
+        local lease = call('ZRANGEBYSCORE', wait, '(' .. score_text(LEASE + ms * SLOTS), '(inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+        local at = ready and tonumber(ready) or math.huge
+        if lease then at = math.min(at, math.floor((tonumber(lease) - LEASE) / SLOTS) + 1) end
+        out[1] = at < math.huge and math.max(1, at - ms) or -1
     end
     out[2] = reclaimed
     return out
@@ -143,7 +147,7 @@ end
 -- Puts off the end of leases. keys: hm:wait:*   args: lease ms, slot, then for each: stage, key, token
 -- returns: for each the new token, or "" when the claim is lost
 local function renew(_, a)
-    local token = score_text((now_ms() + tonumber(a[1])) * TICK + tonumber(a[2]) * 2 + 1)
+    local token = score_text(LEASE + (now_ms() + tonumber(a[1])) * SLOTS + tonumber(a[2]))
     local out = {}
     for i = 3, #a, 3 do
         if call('ZSCORE', wait_name(a[i]), a[i + 1]) == a[i + 2] then
@@ -158,7 +162,7 @@ end
 
 -- Hands claims back unused. keys: hm:wait:*   args: for each: stage, key, token   returns: how many
 local function release(_, a)
-    local score, n = score_text(now_ms() * TICK), 0
+    local score, n = score_text(now_ms()), 0
     for i = 1, #a, 3 do
         if call('ZSCORE', wait_name(a[i]), a[i + 1]) == a[i + 2] then
             call('ZADD', wait_name(a[i]), score, a[i + 1])
@@ -173,12 +177,11 @@ end
 local function release_dead(_, a)
     local wait, slot = wait_name(a[1]), tonumber(a[2])
     local ms = now_ms()
-    local got = call('ZRANGEBYSCORE', wait, score_text(ms * TICK), '(inf', 'WITHSCORES', 'LIMIT', 0, tonumber(a[3]))
+    local got = call('ZRANGEBYSCORE', wait, score_text(LEASE), '(inf', 'WITHSCORES', 'LIMIT', 0, slot < 0 and tonumber(a[3]) or 100000)
     local args = {}
     for i = 1, #got, 2 do
-        local low = tonumber(got[i + 1]) % TICK
-        if low % 2 == 1 and (slot < 0 or (low - 1) / 2 == slot) then
-            args[#args + 1] = score_text(ms * TICK)
+        if #args < 2 * tonumber(a[3]) and (slot < 0 or tonumber(got[i + 1]) % SLOTS == slot) then
+            args[#args + 1] = score_text(ms)
             args[#args + 1] = got[i]
         end
     end
@@ -186,59 +189,81 @@ local function release_dead(_, a)
     return #args / 2
 end
 
+-- The inputs that a claim (stage and token) still holds, read once a call.
+local function held_by(claims, stage, token)
+    local id = stage .. '\t' .. token
+    local held = claims[id]
+    if not held then
+        held = {stage = stage, token = token, keys = {}, done = {}, n = 0}
+        for _, key in ipairs(call('ZRANGEBYSCORE', wait_name(stage), token, token)) do
+            held.keys[key] = true
+            held.n = held.n + 1
+        end
+        claims[id] = held
+    end
+    return held
+end
+
+local function drop(claims)
+    for _, held in pairs(claims) do
+        if #held.done == held.n and held.n > 1 then
+            call('ZREMRANGEBYSCORE', wait_name(held.stage), held.token, held.token)
+        elseif #held.done > 0 then
+            call('ZREM', wait_name(held.stage), unpack(held.done))
+        end
+    end
+end
+
 -- Commits finished work: the fence is checked, the output written, the claim dropped, the next stages fed, the event appended.
 -- keys: hm:wait:*, hm:kv:*, hm:run:*, hm:tries:*, hm:seq, hm:events
--- args: epoch, events kept, then for each: stage, key, token, attempt, output key or "", value, sum, encoding, feeds, bumps,
---   run, recorded (0|1), event head, event data, pipeline, ms taken
+-- args: epoch, events kept, then for each: stage, key, token, attempt, output key or "", value, sum, feeds, bumps,
+--   run if it may have a record, else "", event without its end
 -- returns: for each the output's version (0 without output), or -1 when the claim is lost
 -- may fail: STALE
 local function commit(_, a)
     local wrong = stale(a[1])
     if wrong then return wrong end
     local ms = now_ms()
-    local seq = call('GET', 'hm:seq') or '0'
-    local adds, rems, lines, out = {}, {}, {}, {}
-    for i = 3, #a, 16 do
+    local seq = next_seq()
+    local at = ',"at":' .. score_text(ms) .. '}'
+    local adds, lines, out = {}, {}, {}
+    local claims = {}
+    for i = 3, #a, 11 do
         local stage, key = a[i], a[i + 1]
-        if call('ZSCORE', wait_name(stage), key) ~= a[i + 2] then
+        local held = held_by(claims, stage, a[i + 2])
+        if not held.keys[key] then
             out[#out + 1] = -1
         else
-            local v = 0
-            local okey, feeds = a[i + 4], a[i + 8]
-            if okey ~= '' then
-                v = write_value(okey, version_of(okey), a[i + 5], a[i + 6], a[i + 7], seq + 1)
-            end
-            local list = rems[stage]
-            if not list then
-                list = {}
-                rems[stage] = list
-            end
-            list[#list + 1] = key
+            held.keys[key] = nil -- no second time in this call either
+            held.done[#held.done + 1] = key
+            local v, text = 0, '0'
+            local okey, feeds = a[i + 4], a[i + 7]
+            if okey ~= '' then v, text = write_value(okey, version_of(okey), a[i + 5], a[i + 6], '', seq) end
             if a[i + 3] ~= '1' then call('HDEL', tries_name(stage), key) end
-            local data = a[i + 13] .. ',"out_version":' .. v .. ',"at":' .. score_text(ms) .. '}'
-            lines[#lines + 1] = a[i + 12] .. data
-            if a[i + 11] == '1' then
-                local run = run_name(a[i + 10])
+            local line = a[i + 10] .. ',"out_version":' .. text .. at
+            lines[#lines + 1] = line
+            if a[i + 9] ~= '' then
+                local run = run_name(a[i + 9])
                 if call('EXISTS', run) == 1 then
                     local more = -1
                     for target in string.gmatch(feeds, '[^\t]+') do
-                        more = more + call('ZADD', wait_name(target), score_text(ms * TICK), okey)
+                        more = more + call('ZADD', wait_name(target), score_text(ms), okey)
                     end
                     feeds = ''
-                    call('HSET', run, 'step:' .. stage, data)
-                    if call('HINCRBY', run, 'open', more) <= 0 and call('HGET', run, 'state') ~= 'dead' then
+                    call('HSET', run, 'step:' .. stage, string.match(line, '^[^\t]*\t[^\t]*\t[^\t]*\t(.*)$'))
+                    if call('HINCRBY', run, 'open', more) <= 0 and not FAILED[call('HGET', run, 'state')] then
                         call('HSET', run, 'state', 'succeeded', 'finished', score_text(ms))
-                        lines[#lines + 1] = 'run.done\t' .. a[i + 10] .. '\t' .. okey .. '\t{"pipeline":"' .. a[i + 14] ..
-                            '","state":"succeeded","finished":' .. score_text(ms) .. ',"at":' .. score_text(ms) .. '}'
+                        lines[#lines + 1] = 'run.done\t' .. a[i + 9] .. '\t' .. okey .. '\t{"pipeline":"' .. (call('HGET', run, 'pipeline') or '') ..
+                            '","state":"succeeded","finished":' .. score_text(ms) .. at
                     end
                 end
             end
             feed(adds, feeds, okey)
-            bump(a[i + 9], ms)
+            if a[i + 8] ~= '' then bump(a[i + 8], ms) end
             out[#out + 1] = v
         end
     end
-    for stage, members in pairs(rems) do call('ZREM', wait_name(stage), unpack(members)) end
+    drop(claims)
     flush_feeds(adds, ms)
     emit(lines, a[2])
     return out
@@ -257,7 +282,7 @@ local function fail(_, a)
             out[#out + 1] = -1
         elseif a[i + 3] == 'retry' then
             call('HSET', tries_name(stage), key, a[i + 9])
-            call('ZADD', wait_name(stage), score_text((ms + tonumber(a[i + 4])) * TICK), key)
+            call('ZADD', wait_name(stage), score_text(ms + tonumber(a[i + 4])), key)
             lines[#lines + 1] = 'step.failed\t' .. run .. '\t' .. key .. '\t{"stage":"' .. stage .. '","attempt":' .. a[i + 9] ..
                 ',"error":' .. a[i + 8] .. ',"retry_ms":' .. a[i + 4] .. ',"at":' .. score_text(ms) .. '}'
             out[#out + 1] = 1

@@ -1,6 +1,4 @@
 
-local FAILED = {dead = true, timed_out = true, cancelled = true, budget_exceeded = true, skipped = true}
-
 -- Takes webhook deliveries in: judged for duplicates, input key written, run recorded, stages fed, ledger and events appended.
 -- keys: hm:dup:*, hm:run:*, hm:runs*, hm:kv:*, hm:wait:*, hm:ledger, hm:seq, hm:events
 -- args: epoch, events kept, ledger kept, dedupe window ms, then for each: run, dup name or "", key, value, sum, encoding, feeds, pipeline,
@@ -12,7 +10,7 @@ local function ingest(_, a)
     if wrong then return wrong end
     local ms = now_ms()
     local at = score_text(ms)
-    local seq = call('GET', 'hm:seq') or '0'
+    local seq = next_seq()
     local adds, lines, ledger, out, runs, by_pipeline = {}, {}, {}, {}, {}, {}
     for i = 5, #a, 11 do
         local run, pipeline = a[i], a[i + 7]
@@ -41,7 +39,7 @@ local function ingest(_, a)
             out[#out + 1] = '1'
         else
             local _, open = string.gsub(a[i + 6], '[^\t]+', '')
-            write_value(a[i + 2], version_of(a[i + 2]), a[i + 3], a[i + 4], a[i + 5], seq + 1)
+            write_value(a[i + 2], version_of(a[i + 2]), a[i + 3], a[i + 4], a[i + 5], seq)
             call('HSET', run_name(run), 'pipeline', pipeline, 'state', open > 0 and 'queued' or 'succeeded', 'open', open, 'created', at, 'rec', a[i + 8])
             runs[#runs + 1] = at
             runs[#runs + 1] = run

@@ -265,7 +265,9 @@ struct loop_prepare *loop_prepare_start(loop_fn fn, void *arg)
     struct loop_prepare *p = mem_new(struct loop_prepare);
     p->fn = fn;
     p->arg = arg;
-    list_append(&self.prepares, &p->link);
+    /* The last to come is the first to run: what lies deeper was started earlier, and sends what those above it
+     * made in this turn. */
+    list_append(self.prepares.next, &p->link);
     return p;
 }
 

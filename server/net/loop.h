@@ -27,7 +27,8 @@ typedef void (*loop_fn)(void *arg);
 void loop_defer(loop_fn fn, void *arg);
 /* mem_free()s p after this turn. */
 void loop_free_later(void *p);
-/* Runs fn each turn just before the loop blocks; for what must be swept or flushed once a turn. */
+/* Runs fn each turn just before the loop blocks; for what must be swept or flushed once a turn. Those registered later run earlier: a layer
+ * that was started before another also sends what that one gave it in this turn. */
 struct loop_prepare;
 struct loop_prepare *loop_prepare_start(loop_fn fn, void *arg);
 void loop_prepare_stop(struct loop_prepare *p);
