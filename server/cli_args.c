@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands and flags, read from the rows of cli.def. Our own parser instead of getopt, because it can say what was meant:
+ * a flag that belongs to another command, a misspelt one, a value that is missing. Flags and arguments may stand in
+ * any order; behind -- all are arguments. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/suggest.h"
+#include "cli_parts.h"
+
+static const struct {
+    const char *name;
+    const char *value;
+    const char *help;
+} flags[] = {
+#define FLAG(id, name, value, help) {name, value, help},
+#include "cli.def"
+};
+
+#define F(id) (UINT64_C(1) << FLAG_##id)
+static const struct command commands[] = {
+#define COMMAND(words, arguments, least, most, flags, help, example, fn)                           \
+    {words, arguments, least, most, (flags) | F(HELP), help, example, fn},
+#include "cli.def"
+    {0},
+};
+
+const struct command *cli_commands(void)
+{
+    return commands;
+}
+
+/* How many words of the command argv begins with; 0: it is another one. */
+static int words_match(const struct command *c, int argc, char *const *argv)
+{
+    struct str rest = str_of(c->words);
+    int n = 0;
+    while (rest.p != NULL) {
+        struct str word = str_split(&rest, ' ');
+        if (n == argc || !str_is(word, argv[n]))
+            return 0;
+        n++;
+    }
+    return n;
+}
+
+bool cli_is_group(const char *word)
+{
+    for (const struct command *c = commands; c->words != NULL; c++) {
+        struct str rest = str_of(c->words);
+        if (str_is(str_split(&rest, ' '), word) && rest.p != NULL)
+            return true;
+    }
+    return false;
+}
+
+static const char *nearest_command(const char *typed)
+{
+    const char *names[sizeof commands / sizeof commands[0]];
+    size_t n = 0;
+    for (const struct command *c = commands; c->words != NULL; c++)
+        names[n++] = c->words;
+    names[n] = NULL;
+    return suggest(str_of(typed), names);
+}
+
+/* The group whose name is nearest: "kw" is kv, whatever follows. */
+static char *nearest_group(const char *word)
+{
+    char *best = NULL;
+    for (const struct command *c = commands; c->words != NULL && best == NULL; c++) {
+        struct str rest = str_of(c->words);
+        struct str group = str_split(&rest, ' ');
+        char *copy = mem_dup(group.p, group.n);
+        const char *const names[] = {copy, NULL};
+        if (suggest(str_of(word), names) != NULL)
+            best = mem_format("%s --help", copy);
+        mem_free(copy);
+    }
+    return best;
+}
+
+const struct command *cli_find(int argc, char *const *argv, int *used, struct err *e)
+{
+    for (const struct command *c = commands; c->words != NULL; c++) {
+        *used = words_match(c, argc, argv);
+        if (*used != 0)
+            return c;
+    }
+    bool two = argc > 1 && argv[1][0] != '-';
+    char *typed = two ? mem_format("%s %s", argv[0], argv[1]) : mem_strdup(argv[0]);
+    const char *near = nearest_command(typed);
+    char *group = near == NULL && !cli_is_group(argv[0]) ? nearest_group(argv[0]) : NULL;
+    if (near == NULL)
+        near = group;
+    if (near != NULL)
+        err_fail(e, ERR_BAD_INPUT, "unknown command \"%.80s\", did you mean \"hookmesh %s\"?",
+                 typed, near);
+    else if (cli_is_group(argv[0]))
+        err_fail(e, ERR_BAD_INPUT, "unknown command \"%.80s\"; hookmesh %s --help lists them",
+                 typed, argv[0]);
+    else
+        err_fail(e, ERR_BAD_INPUT, "unknown command \"%.80s\"; hookmesh --help lists them",
+                 argv[0]);
+    mem_free(group);
+    mem_free(typed);
+    return NULL;
+}
+
+static bool unknown_flag(const struct command *command, struct str name, struct err *e)
+{
+    const char *names[FLAG_COUNT + 1];
+    size_t n = 0;
+    for (size_t i = 0; i < FLAG_COUNT; i++) {
+        if ((command->flags >> i & 1) != 0)
+            names[n++] = flags[i].name;
+    }
+    names[n] = NULL;
+    const char *near = suggest(name, names);
+    int shown = (int)(name.n > 40 ? 40 : name.n);
+    if (near != NULL)
+        return err_fail(e, ERR_BAD_INPUT, "unknown flag %.*s, did you mean %s?", shown, name.p,
+                        near);
+    return err_fail(e, ERR_BAD_INPUT, "unknown flag %.*s; hookmesh %s --help lists them", shown,
+                    name.p, command->words);
+}
+
+/* One flag at argv[*at]; *at goes on past its value. */
+static bool parse_flag(struct cli *c, int argc, char *const *argv, int *at, struct err *e)
+{
+    struct str value = str_of(argv[*at]);
+    struct str name = str_split(&value, '=');
+    if (str_is(name, "-h"))
+        name = STR("--help");
+    size_t i = 0;
+    while (i < FLAG_COUNT && ((c->command->flags >> i & 1) == 0 || !str_is(name, flags[i].name)))
+        i++;
+    if (i == FLAG_COUNT)
+        return unknown_flag(c->command, name, e);
+    if (flags[i].value == NULL) {
+        if (value.p != NULL)
+            return err_fail(e, ERR_BAD_INPUT, "%s takes no value", flags[i].name);
+        c->flags[i] = "";
+        return true;
+    }
+    const char *text = value.p;
+    if (text == NULL && *at + 1 < argc)
+        text = argv[++*at];
+    if (text == NULL)
+        return err_fail(e, ERR_BAD_INPUT, "%s needs a value: %s %s", flags[i].name, flags[i].name,
+                        flags[i].value);
+    if (i == FLAG_SET && c->set_n == CLI_SETS_MAX)
+        return err_fail(e, ERR_BAD_INPUT, "at most %d times --set", CLI_SETS_MAX);
+    if (i == FLAG_SET)
+        c->sets[c->set_n++] = text;
+    c->flags[i] = text;
+    return true;
+}
+
+bool cli_parse(struct cli *c, const struct command *command, int argc, char *const *argv,
+               struct err *e)
+{
+    bool only_arguments = false;
+    c->command = command;
+    for (int i = 0; i < argc; i++) {
+        if (!only_arguments && strcmp(argv[i], "--") == 0) {
+            only_arguments = true;
+        } else if (!only_arguments && argv[i][0] == '-' && argv[i][1] != '\0') {
+            if (!parse_flag(c, argc, argv, &i, e))
+                return false;
+        } else if (c->arg_n == (size_t)command->most) {
+            return err_fail(e, ERR_BAD_INPUT,
+                            "\"%.60s\" is one argument too many; usage: hookmesh %s %s", argv[i],
+                            command->words, command->arguments);
+        } else {
+            c->args[c->arg_n++] = argv[i];
+        }
+    }
+    if (c->flags[FLAG_HELP] == NULL && c->arg_n < (size_t)command->least)
+        return err_fail(e, ERR_BAD_INPUT, "an argument is missing; usage: hookmesh %s %s",
+                        command->words, command->arguments);
+    return true;
+}
+
+static void add_flag_line(struct buf *out, size_t i)
+{
+    char *head = mem_format("%s%s%s", flags[i].name, flags[i].value != NULL ? " " : "",
+                            flags[i].value != NULL ? flags[i].value : "");
+    buf_printf(out, "  %-22s %s\n", head, flags[i].help);
+    mem_free(head);
+}
+
+void cli_help_command(struct buf *out, const struct command *command)
+{
+    buf_printf(out, "%s\n\nUsage: hookmesh %s%s%s [flags]\n\n", command->help, command->words,
+               command->arguments[0] != '\0' ? " " : "", command->arguments);
+    for (size_t i = 0; i < FLAG_COUNT; i++) {
+        if ((command->flags >> i & 1) != 0)
+            add_flag_line(out, i);
+    }
+    buf_printf(out, "\nExample:\n  %s\n", command->example);
+}
+
+void cli_help_group(struct buf *out, const char *word)
+{
+    buf_printf(out, "Usage: hookmesh %s [flags]\n\n", word == NULL ? "COMMAND" : word);
+    struct str last = {NULL, 0};
+    for (const struct command *c = commands; c->words != NULL; c++) {
+        struct str rest = str_of(c->words);
+        struct str group = str_split(&rest, ' ');
+        if (word != NULL && !str_is(group, word))
+            continue;
+        if (word == NULL && last.p != NULL && !str_eq(group, last) && rest.p != NULL)
+            buf_char(out, '\n');
+        last = group;
+        char *head = mem_format("%s %s", c->words, c->arguments);
+        buf_printf(out, "  %-30s %s\n", head, c->help);
+        mem_free(head);
+    }
+    buf_puts(out, "\nEach has --help with an example. Exit code: 0 done, 1 failed, 64 wrong usage, "
+                  "69 no server\nreachable, 77 not allowed.\n");
+}
