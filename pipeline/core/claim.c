@@ -8,8 +8,12 @@
  * the connection breaks in between, the same commit is made again: the fence makes the second one harmless. */
 #include "core/claim.h"
 
-#include <stdlib.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/id.h"
@@ -84,6 +88,10 @@ static struct {
     int64_t slot;
     bool
         exclusive; /* nobody else can hold claims in this Redis: what is claimed at the start is ours of old */
+    int slot_fd;      /* locked as long as we live */
+    bool beaten;      /* the slot is ours in this Redis */
+    bool release_old; /* claims of a former life are still to be handed back */
+    int releases;     /* calls for that under way */
     bool started;
     bool registered;
     bool stopping;
@@ -651,6 +659,7 @@ struct release_op {
 };
 
 static void release_stage(struct release_op *op);
+static void begin_claiming(void);
 
 static void on_released(void *arg, const struct reply *r, const struct err *e)
 {
@@ -664,8 +673,11 @@ static void on_released(void *arg, const struct reply *r, const struct err *e)
         release_stage(op);
         return;
     }
+    bool own = op->slot == self.slot;
     mem_free(op->stage);
     mem_free(op);
+    if (own && --self.releases == 0 && e == NULL)
+        begin_claiming();
 }
 
 static void release_stage(struct release_op *op)
@@ -678,7 +690,7 @@ static void release_stage(struct release_op *op)
     args_finish(&a);
 }
 
-/* Hands back what a dead server (slot -1: any) had claimed. */
+/* Hands back what a dead server had claimed. */
 static void release_slot(int64_t slot)
 {
     for (size_t i = 0; i < stage_count(); i++) {
@@ -688,13 +700,49 @@ static void release_slot(int64_t slot)
     }
 }
 
+/* The slot survives in the data directory, so that the next life knows which claims were ours. */
+static void keep_slot(int64_t slot)
+{
+    char text[24];
+    int n = snprintf(text, sizeof text, "%lld\n", (long long)slot);
+    self.slot = slot;
+    if (pwrite(self.slot_fd, text, (size_t)n, 0) != n || ftruncate(self.slot_fd, n) != 0)
+        log_warn("claim", "slot_not_kept", "error=%s", log_quotez(strerror(errno)));
+}
+
+static int64_t parse_slot(const char *text)
+{
+    uint64_t slot;
+    return str_u64(str_trim(str_of(text)), &slot) && slot >= 1 && slot <= 500 ? (int64_t)slot : 0;
+}
+
+static bool take_slot(const char *data_dir, struct err *e)
+{
+    char *path = mem_format("%s/slot", data_dir);
+    char text[24] = "";
+    self.slot_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    bool taken = self.slot_fd >= 0 && flock(self.slot_fd, LOCK_EX | LOCK_NB) == 0;
+    if (!taken && self.slot_fd >= 0)
+        err_fail(e, ERR_CONFLICT,
+                 "another server uses the data directory %s; give this one its own with --data",
+                 data_dir);
+    else if (!taken)
+        err_errno(e, "cannot open %s", path);
+    mem_free(path);
+    if (taken && read(self.slot_fd, text, sizeof text - 1) > 0)
+        self.slot = parse_slot(text);
+    return taken;
+}
+
 static void on_beaten(void *arg, const struct reply *r, const struct err *e)
 {
     (void)arg;
     if (e != NULL)
         return;
-    bool first = self.slot == 0;
-    self.slot = reply_int(reply_at(r, 0));
+    bool first = !self.beaten;
+    self.beaten = true;
+    if (self.slot == 0)
+        keep_slot(reply_int(reply_at(r, 0)));
     for (size_t i = 1; i < reply_len(r); i++) {
         int64_t dead = reply_int(reply_at(r, i));
         if (dead == self.slot)
@@ -707,8 +755,7 @@ static void on_beaten(void *arg, const struct reply *r, const struct err *e)
         args_finish(&a);
     }
     if (first) {
-        if (self.exclusive)
-            release_slot(-1);
+        self.release_old = true;
         register_stages();
     }
 }
@@ -749,15 +796,27 @@ static void serve(struct config *c, const struct stage *stage)
     list_append(&self.served, &s->node);
 }
 
-static void on_registered(void *arg, const struct err *e)
+static void begin_claiming(void)
 {
-    (void)arg;
-    if (e != NULL)
-        return; /* when Redis is back */
+    self.release_old = false;
     self.registered = true;
     list_each(at, &self.served)
         container_of(at, struct served, node)->dirty = true;
     listen_sweep();
+}
+
+static void on_registered(void *arg, const struct err *e)
+{
+    (void)arg;
+    if (e != NULL || self.releases != 0)
+        return; /* when Redis is back, or when they are done */
+    if (!self.release_old || stage_count() == 0) {
+        begin_claiming();
+        return;
+    }
+    /* Nothing is claimed before this is through: our new claims have the same slot. */
+    self.releases = (int)stage_count();
+    release_slot(self.slot);
 }
 
 static void register_stages(void)
@@ -774,7 +833,7 @@ void claim_configure(struct config *c)
             serve(c, &c->pipelines[p].stages[i]);
     }
     self.registered = false;
-    if (store_up() && self.slot != 0)
+    if (store_up() && self.beaten)
         register_stages();
 }
 
@@ -795,21 +854,21 @@ static void on_store(void *arg, bool up)
     (void)arg;
     if (up) {
         self.registered = false;
-        if (self.slot == 0)
+        if (!self.beaten)
             beat();
         else
             register_stages();
     }
 }
 
-bool claim_start(bool exclusive, struct err *e)
+bool claim_start(const char *data_dir, struct err *e)
 {
-    (void)e;
+    if (!take_slot(data_dir, e))
+        return false;
     list_init(&self.served);
     list_init(&self.working);
     list_init(&self.finished);
     self.started = true;
-    self.exclusive = exclusive;
     self.prepare = loop_prepare_start(flush, NULL);
     self.renew = timer_new(on_renew, NULL);
     self.beat = timer_new(on_beat, NULL);
@@ -841,6 +900,7 @@ static void finish_stop(void *arg)
     timer_free(self.grace);
     loop_prepare_stop(self.prepare);
     self.renew = self.beat = self.grace = NULL;
+    close(self.slot_fd);
     if (self.slot != 0 && store_up()) {
         struct args a = {0};
         args_int(&a, self.slot);

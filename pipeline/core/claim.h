@@ -50,9 +50,9 @@ void claim_register(enum work_kind kind, const struct claim_runner *r);
 void claim_finish(struct claim *c, enum claim_outcome outcome, struct str output, const char *error,
                   int64_t retry_after_ms);
 
-/* After store_start and all claim_register. exclusive: no other server uses this Redis, so claims found at the start are of our own former life and are
- * handed back at once. */
-bool claim_start(bool exclusive, struct err *e) MUST_CHECK;
+/* After store_start and all claim_register. The server's slot (its mark on claims) is kept in data_dir/slot, which is locked: what a
+ * former life of this server had claimed is known to be nobody's, and handed back at once. Fails when another server uses the directory. */
+bool claim_start(const char *data_dir, struct err *e) MUST_CHECK;
 void claim_configure(
     struct config *c); /* new snapshot: stages come and go; running work ends under the old one */
 /* Claims no more; done(arg) when what runs is finished, or after grace_ms: then the rest is handed back. */

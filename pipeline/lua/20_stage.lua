@@ -172,15 +172,15 @@ local function release(_, a)
     return n
 end
 
--- Hands back all claims of one slot (or of all, slot -1), whose server is known to be dead, a bounded number a call.
+-- Hands back all claims of one slot, whose server is known to be dead, a bounded number a call.
 -- keys: hm:wait:STAGE   args: stage, slot, limit   returns: how many were handed back
 local function release_dead(_, a)
     local wait, slot = wait_name(a[1]), tonumber(a[2])
     local ms = now_ms()
-    local got = call('ZRANGEBYSCORE', wait, score_text(LEASE), '(inf', 'WITHSCORES', 'LIMIT', 0, slot < 0 and tonumber(a[3]) or 100000)
+    local got = call('ZRANGEBYSCORE', wait, score_text(LEASE), '(inf', 'WITHSCORES', 'LIMIT', 0, 100000)
     local args = {}
     for i = 1, #got, 2 do
-        if #args < 2 * tonumber(a[3]) and (slot < 0 or tonumber(got[i + 1]) % SLOTS == slot) then
+        if #args < 2 * tonumber(a[3]) and tonumber(got[i + 1]) % SLOTS == slot then
             args[#args + 1] = score_text(ms)
             args[#args + 1] = got[i]
         end

@@ -94,7 +94,7 @@ static void setup(void)
     stages = config->pipelines[0].stages;
     ck_assert(store_start(url, config, &e));
     claim_register(WORK_COMMAND, &runner);
-    ck_assert(claim_start(true, &e));
+    ck_assert(claim_start(dir, &e));
 }
 
 static void end(void *arg)
