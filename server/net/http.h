@@ -33,7 +33,7 @@ enum http_method {
 
 struct http_route {
     int methods;      /* others on the same path: 405 with Allow. HEAD is answered where GET is. */
-    const char *path; /* a last '*' takes the rest (with slashes), ":x" one segment */
+    const char *path; /* a last '*' takes the rest (with slashes), ":x" one segment that isn't empty */
     http_handler_fn fn;
     bool open; /* needs no token */
     bool
@@ -108,8 +108,9 @@ void http_reply_json(struct http_req *q, int status, struct str json);
 void http_reply_err(struct http_req *q, const struct err *e);
 void http_problem(struct http_req *q, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* A streamed answer (SSE, NDJSON): begin, write any number of times, end. http_unsent tells how much waits for a slow client. on_drain fires
- * when all that was written has gone out. After the client left, writes are no-ops. */
+/* A streamed answer (SSE, NDJSON): begin, write any number of times, end. http_unsent tells how much waits for a slow client.
+ * http_on_drain calls fn once, when all that was written has gone out (in the next turn if it has already); ask again for the
+ * next time. After the client left, writes are no-ops, and on_drain doesn't fire. */
 void http_begin(struct http_req *q, int status, const char *content_type);
 void http_write(struct http_req *q, struct str bytes);
 void http_end(struct http_req *q);

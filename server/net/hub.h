@@ -42,6 +42,7 @@ void hub_stop(void);                      /* closes all with 1001 */
 /* Used by net/http: adopts a connected socket whose first bytes (the handshake) are still unread (early is empty) or in early. Takes fd. */
 bool hub_adopt(int fd, struct str early, struct err *e);
 bool hub_serves(struct str path);
+const char *hub_protocol(struct str path); /* the subprotocol spoken there; NULL: not served */
 
 void hub_set_user(struct hub_client *c, void *user);
 void *hub_user(const struct hub_client *c);
