@@ -32,7 +32,9 @@ void load_subject(struct load *l, const char *fmt, ...)
     buf_finish(&b);
 }
 
-static void compose(struct load *l, struct buf *b, const char *field, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void compose(struct load *l, struct buf *b,
+                                                          const char *field, const char *fmt,
+                                                          va_list ap)
 {
     if (l->subject[0] != '\0')
         buf_printf(b, "%s: ", l->subject);

@@ -46,7 +46,8 @@ void report_free(struct report *r)
     mem_free(r);
 }
 
-static void add(struct report *r, bool error, struct place at, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void add(struct report *r, bool error, struct place at,
+                                                      const char *fmt, va_list ap)
 {
     r->errors += error;
     if (r->n == ENTRIES_MAX) {

@@ -204,7 +204,8 @@ void cli_help_command(struct buf *out, const struct command *command)
 
 void cli_help_group(struct buf *out, const char *word)
 {
-    buf_printf(out, "Usage: hookmesh %s [flags]\n\n", word == NULL ? "COMMAND" : word);
+    buf_printf(out, "Usage: hookmesh %s%sCOMMAND [flags]\n\n", word == NULL ? "" : word,
+               word == NULL ? "" : " ");
     struct str last = {NULL, 0};
     for (const struct command *c = commands; c->words != NULL; c++) {
         struct str rest = str_of(c->words);
