@@ -169,7 +169,7 @@ function App() {
       e.preventDefault();
       document.getElementById('main').focus();
     }}>Skip to the page</a>
-    <div class="topbar"><div class="brand"><${Mark} /><span>hookmesh</span></div><${Badge} /><${Tools} theme=${theme} turnTheme=${turnTheme} open=${setDialog} /></div>
+    <header class="topbar"><div class="brand"><${Mark} /><span>hookmesh</span></div><${Badge} /><${Tools} theme=${theme} turnTheme=${turnTheme} open=${setDialog} /></header>
     <nav class="rail" aria-label="Pages"><a class="brand" href="#/now"><${Mark} /><span>hookmesh</span></a>
       <div class="tabs">${pages.map((p) => html`<a class="tab" href=${`#/${p.name}`} aria-current=${p === route.page ? 'page' : null}><${Icon} name=${p.name} /><span>${p.title}</span>
         ${counts[p.name] ? html`<span class="count ${counts[p.name][0]}">${counts[p.name][1]}</span>` : null}</a>`)}</div>

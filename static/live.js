@@ -72,6 +72,7 @@ export function liveConnect({ onBatch, onState }) {
     } else if (m.op === 'resume') {
       setState('live');
     } else if (m.op === 'resync') {
+      last = null; /* the log may have begun anew, with small numbers */
       setState('catching up', m.reason);
     } else if (m.op === 'state') {
       setState(m.state === 'live' ? 'live' : 'stalled', m.detail);

@@ -4,7 +4,7 @@
 import { html } from './vendor/preact.js';
 
 const longest = 4000; /* of a line: patterns below may take time with its square */
-const inline = /(`{1,3})(.+?)\1|\*\*(.+?)\*\*|__(.+?)__|\*([^*\s](?:[^*]*[^*\s])?)\*|\[([^\]]+)\]\(([^)\s]+)\)|\\([\\`*_{}[\]()#+\-.!|<>])|(https?:\/\/[^\s<>)\]]+)/g;
+const inline = /(`{1,3})(.+?)\1|\*\*(.+?)\*\*|__(.+?)__|\*([^*\s](?:[^*]*[^*\s])?)\*|\[((?:\\.|[^\]\\])+)\]\(([^)\s]+)\)|\\([\\`*_{}[\]()#+\-.!|<>])|(https?:\/\/[^\s<>)\]]+)/g;
 
 function safeLink(url) {
   try {
@@ -39,7 +39,7 @@ export function spans(text, depth = 0) {
 }
 
 const bullet = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
-const cells = (line) => line.trim().replace(/^\||\|$/g, '').split('|').map((c) => c.trim());
+const cells = (line) => line.trim().replace(/^\||(?<!\\)\|$/g, '').split(/(?<!\\)\|/).map((c) => c.trim().replaceAll('\\|', '|'));
 
 /* The items of a list from line i on; deeper ones become a list of their own. */
 function list(lines, i) {
@@ -68,10 +68,11 @@ function list(lines, i) {
 
 function table(lines, i) {
   const head = cells(lines[i]);
+  const side = cells(lines[i + 1]).map((c) => (c.endsWith(':') ? (c.startsWith(':') ? 'center' : 'right') : ''));
   const rows = [];
-  for (i += 2; i < lines.length && lines[i].includes('|'); i++) rows.push(cells(lines[i]));
-  return [html`<div class="table" tabindex="0" role="region" aria-label="Table"><table><thead><tr>${head.map((c) => html`<th>${spans(c)}</th>`)}</tr></thead>
-    <tbody>${rows.map((r) => html`<tr>${r.map((c) => html`<td>${spans(c)}</td>`)}</tr>`)}</tbody></table></div>`, i];
+  for (i += 2; i < lines.length && lines[i].includes('|'); i++) rows.push(cells(lines[i]).slice(0, head.length));
+  return [html`<div class="table" tabindex="0" role="region" aria-label="Table"><table>${head.some(Boolean) && html`<thead><tr>${head.map((c, k) => html`<th class=${side[k]} scope="col">${spans(c)}</th>`)}</tr></thead>`}
+    <tbody>${rows.map((r) => html`<tr>${r.map((c, k) => html`<td class=${/^█+$/.test(c) ? 'bars' : side[k]}>${spans(c)}</td>`)}</tr>`)}</tbody></table></div>`, i];
 }
 
 function block(lines, i, depth) {

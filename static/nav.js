@@ -17,6 +17,10 @@ export const onDraw = (f) => {
   drawApp = f;
 };
 
+/* It pours: lists draw only their top until it is quieter. */
+let busyUntil = 0;
+export const busy = () => performance.now() < busyUntil;
+
 export function draw() {
   if (wanted) return;
   wanted = true;
@@ -27,6 +31,7 @@ export function draw() {
     setTimeout(() => { /* behind the drawing */
       drawnAt = performance.now();
       cost = Math.min(300, drawnAt - begin);
+      if (cost > 40) busyUntil = drawnAt + 2000;
     });
   }, Math.max(0, drawnAt + cost * 3 - performance.now()));
 }

@@ -157,7 +157,7 @@ function onKeyEvent(ev) {
     map.delete(ev.key);
   } else {
     const old = map.get(ev.key);
-    if (!old && map.size >= most.keys) return;
+    if (!old && map.size >= most.keys) map.delete(map.keys().next().value);
     if (old && ev.data.version && old.version > ev.data.version) return;
     map.set(ev.key, { ...old, key: ev.key, version: ev.data.version || ev.data.out_version || (old ? old.version : 1), size: ev.data.size ?? (old && old.size), at: ev.data.at });
   }

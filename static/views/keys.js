@@ -62,8 +62,11 @@ export function Keys({ id, query }) {
 
 function NoKeys({ list, asked }) {
   if (!list.loaded) return html`<${Empty} icon="keys" title="Looking for keys" />`;
+  if (asked.includes('.') && !/[*>]/.test(asked)) {
+    return html`<${Empty} icon="keys" title="There is no such key" text="Its name is free." /><p class="more"><a class="btn" href=${path('keys', asked.trim())}><${Icon} name="edit" />Write ${asked.trim()}</a></p>`;
+  }
   if (asked) return html`<${Empty} icon="filter" title="No key matches" text="* stands for one token between dots, > at the end for all the rest: github.*.report, pipeline.>" />`;
-  return html`<${Empty} icon="keys" title="No keys yet" text="Write the first one, here or on the command line:" command=${'hookmesh kv put pipeline.doc-001.raw \'{"id":"doc-001"}\''} />`;
+  return html`<${Empty} icon="keys" title="No keys yet" text="A webhook writes the first ones. By hand:" command=${'hookmesh kv put pipeline.doc-001.raw \'{"id":"doc-001"}\''} />`;
 }
 
 /* value: what is stored; draft: what is being typed (null: not editing), against the version that it began from. */
@@ -96,7 +99,7 @@ function Value({ name, live }) {
     } catch (e) {
       if (e.status !== 412) throw e;
       await load();
-      throw new Error('Somebody else wrote this key meanwhile. Look at the new value below, then save again or drop your edit.');
+      throw new Error('Somebody else wrote this key meanwhile. Look at the new value above, then save again or drop your edit.');
     }
   };
   const remove = async () => {
@@ -108,7 +111,7 @@ function Value({ name, live }) {
   const broken = draft && prettyJson(draft.text) === null;
   return html`<section class="panel keys-value" aria-label="Value"><header><a class="icon-btn keys-back" href="#/keys" aria-label="Back to the list"><${Icon} name="left" /></a><h2 class="wrap"><${KeyName} name=${name} whole /></h2>
       <div class="tools">${value && html`<span>v${value.version}</span>`}<${Copy} text=${name} label="Copy key" /></div></header>
-    ${error && html`<${Empty} icon="keys" title="This key has no value" text=${error} />`}
+    ${error && !draft && html`<${Empty} icon="keys" title="This key has no value" text=${error} /><p class="more"><button type="button" class="btn" onClick=${() => setDraft({ text: '{\n}', from: 0 })}><${Icon} name="edit" />Write it</button></p>`}
     ${value && !draft && html`<${Json} text=${value.text} /><div class="value-bar"><button type="button" class="btn main" onClick=${edit}><${Icon} name="edit" />Edit</button><${Copy} text=${value.text} label="Copy value" />
       <span class="grow"></span><${Confirm} label="Delete" run=${remove} /></div>`}
     ${draft && html`<div class="edit">${behind && html`<${Note} colour="amber" icon="twice" title=${`Version ${value.version} was written meanwhile`}><pre class="error clamp">${prettyJson(value.text) ?? value.text}</pre>

@@ -4,8 +4,10 @@
  * Scrolled down, the list stands still and a button says how many came; at the top it flows. At most `most` rows are in the page. */
 import { html, useEffect, useRef, useState, Component } from '../vendor/preact.js';
 import { Icon } from '../icons.js';
+import { busy } from '../nav.js';
 
 const most = 200;
+const mostBusy = 40;
 
 /* The rows to draw, and the button for those that are held back. */
 export function useHeld(items) {
@@ -39,7 +41,7 @@ export class Row extends Component {
 
 export function Rows({ items, kind, selection, draw, extra, limit = most, label }) {
   return html`<ul class="rows" ref=${selection && selection.ref} aria-label=${label}>
-    ${items.slice(0, limit).map((x) => html`<${Row} key=${x.id} item=${x} kind=${kind} selected=${selection && selection.picked === x.id} pick=${selection && selection.pick}
+    ${items.slice(0, busy() ? Math.min(limit, mostBusy) : limit).map((x) => html`<${Row} key=${x.id} item=${x} kind=${kind} selected=${selection && selection.picked === x.id} pick=${selection && selection.pick}
       draw=${draw} extra=${extra && extra(x)} />`)}</ul>`;
 }
 

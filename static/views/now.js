@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from '../vendor/preact.js';
 import { store, listItems, when } from '../store.js';
 import { getPage, post } from '../api.js';
-import { Act, ago, Note, number, say, State, Time } from '../ui.js';
+import { Act, ago, Empty, Note, number, say, State, Time } from '../ui.js';
 import { Icon } from '../icons.js';
 import { useSelection } from '../keyboard.js';
 import { draw, path } from '../nav.js';
@@ -20,6 +20,7 @@ export function attention() {
     if (!groups.has(key)) groups.set(key, { key, items: [], ...make() });
     groups.get(key).items.push(item);
   };
+  if (store.live.state === 'disconnected' && store.runs.loaded) add('offline', () => ({ kind: 'offline' }), store.live);
   if (store.status && store.status.redis && (!store.status.redis.up || store.status.redis.trouble)) {
     add('redis', () => ({ kind: 'redis' }), store.status.redis);
   }
@@ -29,7 +30,7 @@ export function attention() {
   for (const d of listItems(store.deliveries)) {
     if (troubled(d) && Date.now() - when(d.received_at || d.at) < day) add(`delivery:${d.hook}:${d.reason}`, () => ({ kind: 'delivery' }), d);
   }
-  return [...groups.values()].filter((g) => g.kind === 'redis' || latest(g) > (seen[g.key] || 0));
+  return [...groups.values()].filter((g) => ['offline', 'redis'].includes(g.kind) || latest(g) > (seen[g.key] || 0));
 }
 
 const latest = (g) => Math.max(...g.items.map((x) => when(x.finished || x.received_at || x.created || x.at)));
@@ -52,6 +53,10 @@ function putAside(group) {
 function Need({ group }) {
   const [first] = group.items;
   const n = group.items.length;
+  if (group.kind === 'offline') {
+    return html`<${Note} colour="red" icon="bad" title="The server cannot be reached"><p class="wrap">What is shown here is as it was. The page connects again by itself, and then takes in what it missed.</p>
+      <div class="tools"><button type="button" class="btn small" onClick=${store.connection.retryNow}><${Icon} name="retry" size=${14} />Try now</button></div><//>`;
+  }
   if (group.kind === 'redis') {
     return html`<${Note} colour="amber" icon="redis" title=${first.up ? 'Redis needs a setting' : 'Redis is away'}>
       <p class="wrap">${first.trouble || 'The connection is being made anew. Webhooks are kept on disk meanwhile and drained when it is back.'}</p><//>`;
@@ -120,11 +125,15 @@ export function Now() {
       ${(needs.length > 0 || other.length > 0) && html`<div class="needs">${needs.slice(0, 6).map((g) => html`<${Need} key=${g.key} group=${g} />`)}
         ${other.length > 0 && html`<${Letters} letters=${other} dead=${dead} />`}</div>`}
       <${Figures} />
-      <section class="panel" aria-label="Latest runs"><header><h2>Latest runs</h2><div class="tools"><a class="btn small bare" href="#/runs">All runs<${Icon} name="right" size=${13} /></a></div></header>
+      ${ready && !runs.length && !deliveries.length ? html`<section class="panel"><${Welcome} /></section>` : html`<section class="panel" aria-label="Latest runs"><header><h2>Latest runs</h2><div class="tools"><a class="btn small bare" href="#/runs">All runs<${Icon} name="right" size=${13} /></a></div></header>
         ${runs.length ? html`<${Rows} items=${runs} kind="r-run" selection=${selection} draw=${drawRun} extra=${runExtra} label="Latest runs" />` : html`<${NoRuns} />`}</section>
       <section class="panel" aria-label="Latest deliveries"><header><h2>Latest deliveries</h2><div class="tools"><a class="btn small bare" href="#/deliveries">All deliveries<${Icon} name="right" size=${13} /></a></div></header>
-        ${deliveries.length ? html`<${Rows} items=${deliveries} kind="r-delivery" draw=${drawDelivery} label="Latest deliveries" />` : html`<${NoDeliveries} />`}</section>
+        ${deliveries.length ? html`<${Rows} items=${deliveries} kind="r-delivery" draw=${drawDelivery} label="Latest deliveries" />` : html`<${NoDeliveries} />`}</section>`}
     </div>`;
+}
+
+function Welcome() {
+  return html`<${Empty} icon="deliveries" title="Ready for the first webhook" text=${`Point one at ${location.origin}/hooks/…, or send a signed sample push from here and watch it run:`} command="hookmesh send github push" />`;
 }
 
 function Letters({ letters, dead }) {
