@@ -259,10 +259,9 @@ static int post_delivery(struct cli *c, const struct sending *s, const char *eve
 {
     const struct verify_scheme *scheme = s->scheme;
     char id[ID_SIZE];
-    const char *headers[6] = {"Content-Type: application/json",
-                              "User-Agent: hookmesh/" HOOKMESH_VERSION};
+    const char *headers[5] = {"Content-Type: application/json"};
     char *owned[3] = {0};
-    size_t n = 2;
+    size_t n = 1;
     id_make(id, clock_wall_us());
     if (scheme->events[0] != NULL)
         headers[n++] = owned[0] = mem_format("%s: %s", scheme->events[0], event);

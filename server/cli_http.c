@@ -140,7 +140,7 @@ static void transfer(struct exchange *x, const char *url, const char *const *hea
         .headers = headers,
         .body = x->q->body,
         .timeout_ms = x->q->on_body != NULL ? 0 : TIMEOUT_MS,
-        .max_response = FILE_MAX,
+        .max_response = x->q->on_body != NULL ? 0 : FILE_MAX,
         .allow_private = true,
         .on_body = x->q->on_body != NULL ? on_body : NULL,
     };
@@ -230,6 +230,8 @@ int cli_request(struct cli *c, const struct request *q, struct answer *a)
     int code = EXIT_OK;
     if (x.failed && x.error.code == ERR_TOO_LARGE)
         code = cli_fail(c, EXIT_FAILED, "%s", x.error.text);
+    else if (x.failed && x.error.code == ERR_BAD_INPUT)
+        code = cli_fail(c, EXIT_USAGE, "%s: %s", url, x.error.text);
     else if (x.failed)
         code = cli_fail(c, EXIT_UNREACHABLE,
                         "no server answers at %s (%s); start one with hookmesh serve, or name it "
