@@ -355,11 +355,14 @@ static size_t within_limit(struct proc *p, size_t n)
 static void on_output(void *arg, int events)
 {
     (void)events;
-    static char bytes[READ_SIZE]; /* never entered twice: callbacks do not read */
+    /* Two, because each is in use once at most: stderr is read in the middle of stdout, and callbacks do not read. */
+    static char of_stdout[READ_SIZE];
+    static char of_stderr[READ_SIZE];
     struct out *o = arg;
     struct proc *p = o->proc;
+    char *bytes = o == &p->out ? of_stdout : of_stderr;
     for (int i = 0; i < READS_A_TURN && o->fd >= 0; i++) {
-        ssize_t n = read(o->fd, bytes, sizeof bytes);
+        ssize_t n = read(o->fd, bytes, READ_SIZE);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0) {
@@ -367,10 +370,12 @@ static void on_output(void *arg, int events)
             finish_if_over(p);
             return;
         }
+        if (o == &p->out && p->err.fd >= 0)
+            on_output(&p->err, IO_READ); /* what it said there before it printed this */
         size_t take = o == &p->out ? within_limit(p, (size_t)n) : (size_t)n;
         if (take != 0 && o->on_bytes != NULL)
             o->on_bytes(p->arg, (struct str){bytes, take});
-        if ((size_t)n < sizeof bytes)
+        if ((size_t)n < READ_SIZE)
             return;
     }
 }

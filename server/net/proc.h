@@ -24,9 +24,9 @@ struct proc_options {
     int64_t timeout_ms;    /* then TERM to the group, KILL after kill_grace_ms; 0: none */
     int64_t kill_grace_ms; /* 0: 2000 */
     size_t stdout_max; /* more bytes on stdout: the group is killed, exit.overflow; 0: no limit */
-    bool no_limits;   /* our own trusted children: may dump core, may gain privileges by exec */
-    bool die_with_us; /* however we die (PR_SET_PDEATHSIG), the child gets ... */
-    int death_signal; /* ... this; 0: SIGKILL */
+    bool no_limits;    /* our own trusted children: may dump core, may gain privileges by exec */
+    bool die_with_us;  /* however we die (PR_SET_PDEATHSIG), the child gets ... */
+    int death_signal;  /* ... this; 0: SIGKILL */
 };
 
 struct proc_exit {
@@ -38,6 +38,7 @@ struct proc_exit {
     int64_t wall_us;
 };
 
+/* What a child wrote to stderr before something on stdout comes before it. */
 struct proc_events {
     void (*on_stdout)(void *arg, struct str bytes); /* may be NULL */
     void (*on_stderr)(void *arg, struct str bytes); /* may be NULL: inherits our stderr */
