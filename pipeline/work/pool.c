@@ -609,7 +609,8 @@ void pool_answer(struct worker *w, enum claim_outcome outcome, struct str output
 {
     must(w->head != w->tail);
     struct claim *c = sent_at(w, w->head++)->c;
-    lines_begin_step(&w->lines);
+    w->lines.count =
+        0; /* the tail stays: the next one may be at work already, and die of what is said there */
     if (c != NULL)
         claim_finish(c, outcome, output, error, -1);
 }

@@ -16,7 +16,7 @@ static const char program[] =
     "    elif v == 'not only error': v = {'error': 'the reason', 'more': 1}\n"
     "    elif v == 'garbage': print('gar\\x00bage', flush=True); continue\n"
     "    elif v == 'blank': print('', flush=True); continue\n"
-    "    elif v == 'twice': print('1', flush=True)\n"
+    "    elif v == 'twice': v = 1; sys.stdout.write('1\\n')\n"
     "    elif v == 'endless':\n"
     "        while True: sys.stdout.write('x' * 10000)\n"
     "    elif v == 'log': sys.stderr.write('logged\\n'); sys.stderr.flush()\n"
@@ -62,6 +62,31 @@ START_TEST(one_process_serves_many_values_in_order)
     for (int i = 0; i < 200; i++)
         ck_assert_str_eq(many[i]->output, values[i]);
     ck_assert_str_eq(harness_do("s", "\"pid\"")->output, pid->output);
+    harness_stop();
+}
+END_TEST
+
+/* HOOKMESH_BENCH=50000 makes a measurement of it. */
+START_TEST(values_flow_through_one_process)
+{
+    const char *env = getenv("HOOKMESH_BENCH");
+    int n = env != NULL ? (int)strtol(env, NULL, 10) : 1000;
+    struct given **many = mem_zero((size_t)n, sizeof *many);
+    start(", concurrency: 64");
+    harness_do("s", "1");
+    for (int i = 0; i < n; i++)
+        many[i] = harness_claim("s", "{\"id\":\"doc-001\",\"title\":\"T\",\"words\":13}");
+    int64_t began = clock_mono_us();
+    for (int i = 0; i < n; i += 20) {
+        if (i > 60)
+            harness_wait(i - 40);
+        harness_give_all(many + i, n - i < 20 ? (size_t)(n - i) : 20);
+    }
+    harness_wait_all();
+    int64_t us = clock_mono_us() - began;
+    if (env != NULL)
+        printf("%d values through one process: %lld values/s\n", n, n * 1000000LL / us);
+    mem_free(many);
     harness_stop();
 }
 END_TEST
@@ -282,6 +307,7 @@ Suite *work_keep_suite(void)
     TCase *t = tcase_create("keep");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, one_process_serves_many_values_in_order);
+    tcase_add_test(t, values_flow_through_one_process);
     tcase_add_test(t, value_of_several_lines_is_given_as_one);
     tcase_add_test(t, value_that_is_no_json_fails_and_the_others_go_on);
     tcase_add_test(t, object_with_only_error_fails_the_step);
