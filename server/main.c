@@ -1,8 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
+/* One binary: the server, its client, and the child that hosts shared objects. */
+#include <string.h>
 
-int main(void)
+#include "cli.h"
+#include "serve.h"
+#include "work/work.h"
+
+int main(int argc, char **argv)
 {
-    printf("hookmesh %s\n", HOOKMESH_VERSION);
-    return 0;
+    const char *command = argc > 1 ? argv[1] : "";
+    if (strcmp(command, "extension-host") == 0)
+        return work_extension_host_main(argc - 1, argv + 1);
+    bool demo = strcmp(command, "demo") == 0;
+    if (!demo && strcmp(command, "serve") != 0)
+        return cli_main(argc, argv);
+    struct serve_options options;
+    int code;
+    if (cli_serve_options(argc - 1, argv + 1, &options))
+        code = serve_main(&options, argv + 2, demo);
+    else
+        code = options.exit_code;
+    serve_options_finish(&options);
+    return code;
 }

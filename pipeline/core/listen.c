@@ -105,7 +105,7 @@ void listen_own(struct str key)
 static void on_bell(void *arg, struct str key, struct str event)
 {
     (void)arg;
-    if (str_is(event, "hset") || str_is(event, "hincrby"))
+    if (key.p != NULL && (str_is(event, "hset") || str_is(event, "hincrby")))
         turn(key, 1);
     self.fn(self.arg, key);
 }

@@ -18,7 +18,8 @@ extern const unsigned char lua_library[];
 extern const size_t lua_library_size;
 
 #define KEY_PREFIX "hm:kv:"
-#define PROBE      "hm:probe"
+/* Rung for everything at once, and by us in order to hear whether rings arrive. */
+#define BELL "hm:bell"
 enum { RECHECK_MS = 2000, PROBE_MS = 3000 };
 
 struct state_listener {
@@ -163,7 +164,7 @@ static void check_flags(void *arg, const struct reply *r, const struct err *e)
 static void try_probe(void)
 {
     if (self.up && self.bell_up) {
-        redis_cmd(self.work, NULL, NULL, "HSET", PROBE, "at", "1", NULL);
+        redis_cmd(self.work, NULL, NULL, "HSET", BELL, "at", "0", NULL);
         timer_arm(self.probe, PROBE_MS);
     }
 }
@@ -235,8 +236,11 @@ static void on_message(void *arg, struct str channel, struct str payload)
         if (self.up)
             self.trouble[0] = '\0';
     }
-    if (!str_starts(name, KEY_PREFIX))
-        return; /* the probe */
+    if (!str_starts(name, KEY_PREFIX)) {
+        if (self.on_bell != NULL)
+            self.on_bell(self.bell_arg, (struct str){NULL, 0}, payload);
+        return;
+    }
     metric_add(METRIC_NOTIFICATIONS, 1);
     name.p += sizeof KEY_PREFIX - 1;
     name.n -= sizeof KEY_PREFIX - 1;
@@ -260,11 +264,11 @@ bool store_start(const char *redis_url, struct config *c, struct err *e)
     int n = snprintf(prefix, sizeof prefix, "__keyspace@%d__:", self.parsed.db);
     self.channel_prefix = (size_t)n;
     char *keys = mem_format("%s" KEY_PREFIX "*", prefix);
-    char *probe = mem_format("%s" PROBE, prefix);
-    struct str patterns[] = {str_of(keys), str_of(probe)};
+    char *bell = mem_format("%s" BELL, prefix);
+    struct str patterns[] = {str_of(keys), str_of(bell)};
     redis_psubscribe(self.bell, on_message, NULL, 2, patterns);
     mem_free(keys);
-    mem_free(probe);
+    mem_free(bell);
     return true;
 }
 

@@ -15,6 +15,7 @@
 --   hm:runs[:P]    zset   such runs by time, all and by pipeline
 --   hm:log:RUN     stream log lines
 --   hm:dup:HOOK:ID string run of a delivery id
+--   hm:bell        hash   written when inputs became ready without a write of their key
 --   hm:dead        zset   dead letters by time: "STAGE<tab>KEY";  hm:letters hash: their JSON
 --
 -- Scores: an input that is ready, or will be, has the time (ms). A claimed one has LEASE + the lease's end * 512 + the slot of the server that holds
@@ -109,11 +110,15 @@ local function flush_feeds(adds, ms)
     end
 end
 
+-- Wakes the servers when inputs became ready without a write of their key, which would have rung by itself.
+local function ring() call('HSET', 'hm:bell', 'at', now_ms()) end
+
 -- An input that waits for a second key (score inf) is ready once that key is written. bumps: "STAGE<tab>MEMBER<tab>..."
 local function bump(bumps, ms)
     for stage, member in string.gmatch(bumps, '([^\t]+)\t([^\t]+)') do
         if call('ZSCORE', wait_name(stage), member) == 'inf' then
             call('ZADD', wait_name(stage), score_text(ms), member)
+            ring()
         end
     end
 end

@@ -41,6 +41,7 @@ local function backfill(_, a)
             added = added + call('ZADD', wait_name(stage), 'NX', score, a[i])
         end
     end
+    if added > 0 then ring() end
     return added
 end
 
@@ -169,6 +170,7 @@ local function release(_, a)
             n = n + 1
         end
     end
+    if n > 0 then ring() end
     return n
 end
 
@@ -185,7 +187,10 @@ local function release_dead(_, a)
             args[#args + 1] = got[i]
         end
     end
-    if #args > 0 then call('ZADD', wait, unpack(args)) end
+    if #args > 0 then
+        call('ZADD', wait, unpack(args))
+        ring()
+    end
     return #args / 2
 end
 

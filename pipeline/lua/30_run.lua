@@ -134,6 +134,7 @@ local function retry(_, a)
     call('HSET', record, 'state', 'queued', 'open', n)
     call('HDEL', record, 'error', 'finished')
     flush_feeds(adds, ms)
+    ring()
     local pipeline = call('HGET', record, 'pipeline') or ''
     emit({'run.queued\t' .. a[2] .. '\t\t{"pipeline":"' .. pipeline .. '","cause":"retry","state":"queued","created":' ..
         (call('HGET', record, 'created') or '0') .. ',"at":' .. score_text(ms) .. '}'}, a[1])
@@ -185,6 +186,7 @@ local function retry_all(_, a)
         end
     end
     flush_feeds(adds, ms)
+    ring()
     emit(lines, a[1])
     return n
 end
