@@ -17,6 +17,7 @@
  * any more, and the client is closed with the code that fits. */
 #include "net/hub.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <libwebsockets.h>
 #include <string.h>
@@ -549,6 +550,8 @@ bool hub_start(const struct hub_options *o, const struct hub_service *services, 
         .gid = (gid_t)-1,
         .uid = (uid_t)-1,
     };
+    /* libwebsockets unloads its libuv part with the context, before the loop has called the last close callbacks in it. */
+    (void)dlopen("libwebsockets-evlib_uv.so", RTLD_NOW | RTLD_NODELETE);
     self.context = lws_create_context(&info);
     if (self.context == NULL)
         return err_fail(e, ERR_INTERNAL,
