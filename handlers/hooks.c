@@ -301,13 +301,15 @@ static bool admit(const struct webhook *w, struct err *e)
         return err_fail(e, ERR_METHOD, "a webhook is sent with POST, not with %.*s",
                         (int)(method.n < 20 ? method.n : 20), method.p);
     }
-    size_t most = w->hook->max_body != 0 ? w->hook->max_body : (size_t)w->config->set.hook_max_body;
-    if (w->body.n > most)
-        return err_fail(e, ERR_TOO_LARGE,
-                        "the body has %zu bytes, and at most %zu are taken (setting hook_max_body)",
-                        w->body.n, most);
     return verifier_check(verifier_of(w->config, w->hook), header_of, q, w->body,
                           w->received_us / 1000000, e);
+}
+
+size_t hooks_max_body(const struct http_req *q)
+{
+    const struct config *c = store_config();
+    const struct hook *hook = config_hook(c, http_path(q));
+    return hook != NULL && hook->max_body != 0 ? hook->max_body : (size_t)c->set.hook_max_body;
 }
 
 void hooks_post(struct http_req *q)

@@ -9,6 +9,8 @@
 
 /* For the route of all below /hooks/: all methods, refusals too, open to everybody. */
 void hooks_post(struct http_req *q);
+/* The largest body that the path's trigger takes. */
+size_t hooks_max_body(const struct http_req *q);
 
 /* The way of a delivery that may be believed, from its content on: answers w->user (a struct http_req) and frees w. */
 void hooks_take(struct webhook *w);

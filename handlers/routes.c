@@ -19,7 +19,7 @@ enum { SMALL = 65536, ANY_METHOD = 255 };
     }
 /* clang-format off */
 static const struct http_route table[] = {
-    ROW(ANY_METHOD,   "/hooks/*",               hooks_post, .open = true, .refusals = true),
+    ROW(ANY_METHOD,   "/hooks/*",               hooks_post, .open = true, .refusals = true, .limit = hooks_max_body),
     ROW(HTTP_GET_,    "/v1/deliveries",         deliveries_list),
     ROW(HTTP_GET_,    "/v1/deliveries/:id",     deliveries_get),
     ROW(HTTP_POST_,   "/v1/deliveries/:id/replay", deliveries_replay, .max_body = SMALL),

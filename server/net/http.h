@@ -32,14 +32,17 @@ enum http_method {
 };
 
 struct http_route {
-    int methods;      /* others on the same path: 405 with Allow. HEAD is answered where GET is. */
-    const char *path; /* a last '*' takes the rest (with slashes), ":x" one segment that isn't empty */
+    int methods; /* others on the same path: 405 with Allow. HEAD is answered where GET is. */
+    const char
+        *path; /* a last '*' takes the rest (with slashes), ":x" one segment that isn't empty */
     http_handler_fn fn;
     bool open; /* needs no token */
     bool
         refusals; /* fn is also called for requests that were refused (too large, timed out, bad framing): http_refused() is then not NULL; it records, http answers by itself after fn if fn did not */
     bool stream;  /* fn is called after the head; the body comes by http_read_body */
     size_t max_body; /* 0: the server's default */
+    /* Not NULL: asked at each request's head instead, for a limit that depends on the path or changes by a reload. */
+    size_t (*limit)(const struct http_req *q);
 };
 
 struct http_options {

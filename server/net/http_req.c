@@ -214,6 +214,8 @@ uint64_t http_req_max_body(const struct http_req *q)
         return q->route->max_body != 0 ? q->route->max_body : UINT64_MAX;
     if (q->route == NULL)
         return BODY_WITHOUT_ROUTE;
+    if (q->route->limit != NULL)
+        return q->route->limit(q);
     return q->route->max_body != 0 ? q->route->max_body : http_settings()->max_body;
 }
 
