@@ -133,6 +133,7 @@ bool work_start(struct err *e)
     (void)e; /* children are started when there is work for them */
     self.stopping = false;
     claim_register(WORK_COMMAND, &command_runner);
+    claim_register(WORK_HTTP, &request_runner);
     claim_register(WORK_EXTENSION, &extension_runner);
     return true;
 }
@@ -153,5 +154,6 @@ void work_stop(void (*done)(void *arg), void *arg)
     self.done_arg = arg;
     pool_stop_all();
     command_stop();
+    request_stop();
     loop_defer(on_all_ended, NULL);
 }

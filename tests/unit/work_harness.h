@@ -222,9 +222,9 @@ static void harness_on_stopped(void *unused)
     loop_stop();
 }
 
-static void harness_stop(void)
+/* After work_stop. */
+static void harness_stopped(void)
 {
-    work_stop(harness_on_stopped, NULL);
     timer_arm(harness.patience, PATIENCE_MS);
     while (!harness.stopped)
         loop_run();
@@ -241,6 +241,12 @@ static void harness_stop(void)
     char *command = mem_format("rm -rf '%s'", harness.dir);
     ck_assert_int_eq(system(command), 0);
     mem_free(command);
+}
+
+static void harness_stop(void)
+{
+    work_stop(harness_on_stopped, NULL);
+    harness_stopped();
 }
 
 static const char *const outcome_names[] = {"OK", "RETRY", "FAIL", "TIMEOUT"};
