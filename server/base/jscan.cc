@@ -61,7 +61,8 @@ extern "C" struct str jscan_pick(struct jscan *s, const char *pointer)
         return {text.data(), text.size()};
     int64_t number;
     if (at.get_int64().get(number) == simdjson::SUCCESS) {
-        int n = std::snprintf(s->scratch, sizeof s->scratch, "%lld", static_cast<long long>(number));
+        int n =
+            std::snprintf(s->scratch, sizeof s->scratch, "%lld", static_cast<long long>(number));
         return {s->scratch, static_cast<size_t>(n)};
     }
     bool flag;

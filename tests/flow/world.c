@@ -59,7 +59,7 @@ void world_fail(const struct world *w, const char *fmt, ...)
     va_end(ap);
     size_t n = 0;
     char *log = world_slurp(w->log, &n);
-    fprintf(stderr, "--- %s (kept for you: %s)\n%s--- end of the server's log\n", text.p, w->dir,
+    fprintf(stderr, "--- %s (its world: %s)\n%s--- end of the server's log\n", text.p, w->dir,
             log + (n > LOG_TAIL ? n - LOG_TAIL : 0));
     ck_abort_msg("%s", text.p);
     abort();

@@ -274,8 +274,8 @@ END_TEST
 
 START_TEST(child_starts_with_default_signals_in_a_group_of_its_own)
 {
-    run((struct proc_options){0},
-        "cat /proc/self/status | grep -E 'Sig(Blk|Ign):' | tr -d '\\t\\n'; cut -d' ' -f5 /proc/$$/stat");
+    run((struct proc_options){0}, "cat /proc/self/status | grep -E 'Sig(Blk|Ign):' | tr -d "
+                                  "'\\t\\n'; cut -d' ' -f5 /proc/$$/stat");
     int group = 0;
     ck_assert_int_eq(sscanf(out.p, "SigBlk:0000000000000000SigIgn:0000000000000000 %d", &group), 1);
     ck_assert_int_eq(group, proc_pid(proc));
