@@ -948,16 +948,18 @@ void redis_psubscribe(struct redis *r, redis_message_fn fn, void *arg, size_t n,
 
 enum reply_type reply_type(const struct reply *r)
 {
-    return r->type;
+    return r == NULL ? REPLY_NIL : r->type;
 }
 
 struct str reply_str(const struct reply *r)
 {
-    return r->str;
+    return r == NULL ? (struct str){NULL, 0} : r->str;
 }
 
 int64_t reply_int(const struct reply *r)
 {
+    if (r == NULL)
+        return 0;
     if (r->type == REPLY_INT)
         return r->integer;
     bool negative = str_starts(r->str, "-");
@@ -970,10 +972,10 @@ int64_t reply_int(const struct reply *r)
 
 size_t reply_len(const struct reply *r)
 {
-    return r->count;
+    return r == NULL ? 0 : r->count;
 }
 
 const struct reply *reply_at(const struct reply *r, size_t i)
 {
-    return i < r->count ? &r->items[i] : NULL;
+    return r != NULL && i < r->count ? &r->items[i] : NULL;
 }

@@ -57,7 +57,7 @@ void redis_cmd(struct redis *r, redis_fn fn, void *arg, ...) __attribute__((sent
 void redis_psubscribe(struct redis *r, redis_message_fn fn, void *arg, size_t n,
                       const struct str *patterns);
 
-/* Replies. */
+/* Replies. NULL (what an error comes with, and what is not in an array) is a nil. */
 enum reply_type {
     REPLY_NIL,
     REPLY_STR,

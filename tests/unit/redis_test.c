@@ -203,6 +203,16 @@ static void expect_integers(void *arg, const struct reply *r, const struct err *
     loop_stop();
 }
 
+START_TEST(a_reply_that_is_not_there_is_a_nil)
+{
+    ck_assert_int_eq(reply_type(NULL), REPLY_NIL);
+    ck_assert_ptr_null(reply_str(NULL).p);
+    ck_assert_int_eq(reply_int(NULL), 0);
+    ck_assert_uint_eq(reply_len(NULL), 0);
+    ck_assert_ptr_null(reply_at(NULL, 0));
+}
+END_TEST
+
 START_TEST(strings_that_are_numbers_read_as_integers)
 {
     server_start("--appendonly", "no");
@@ -730,6 +740,7 @@ Suite *redis_suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, replies_come_in_order_and_keep_their_types);
     tcase_add_test(t, errors_of_the_server_get_their_code_from_the_first_word);
+    tcase_add_test(t, a_reply_that_is_not_there_is_a_nil);
     tcase_add_test(t, strings_that_are_numbers_read_as_integers);
     tcase_add_test(t, big_and_binary_values_pass_unchanged);
     tcase_add_test(t, command_may_have_thousands_of_arguments);
