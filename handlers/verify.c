@@ -112,14 +112,6 @@ const struct verify_scheme *verify_scheme(const char *name)
     return NULL;
 }
 
-const char *const *verify_names(void)
-{
-    static const char *names[SCHEMES + 1];
-    for (size_t i = 0; i < SCHEMES; i++)
-        names[i] = schemes[i].name;
-    return names;
-}
-
 static EVP_MAC_CTX *keyed(struct str key)
 {
     if (hmac == NULL)

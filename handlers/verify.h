@@ -42,8 +42,6 @@ struct verify_scheme {
 const struct verify_scheme *verify_scheme(const char *name); /* NULL: no such row */
 const struct verify_scheme *verify_schemes(size_t *n);       /* all rows */
 
-const char *const *verify_names(void); /* of all rows, NULL behind the last: for config_schemes */
-
 /* How a delivery's headers are read: {NULL,0} for one that is not there. */
 typedef struct str (*verify_header_fn)(const void *arg, const char *lower_case_name);
 

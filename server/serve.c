@@ -25,6 +25,7 @@
 #include "core/stage.h"
 #include "core/store.h"
 #include "handlers/auth.h"
+#include "handlers/hooks.h"
 #include "handlers/live.h"
 #include "handlers/routes.h"
 #include "net/http.h"
@@ -417,6 +418,7 @@ int serve_main(const struct serve_options *o, char **argv, bool demo)
         httpc_finish();
         stage_forget();
         auth_stop();
+        hooks_finish();
     }
     loop_finish();
     config_unref(self.config);
