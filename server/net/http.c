@@ -92,6 +92,7 @@ enum { WAIT_HEAD, WAIT_BODY, WAIT_IDLE, WAIT_WRITE, WAITS };
 static struct {
     bool started;
     struct http_options o;
+    char *static_dir; /* the only string of them that is used after the start */
     const struct http_route *routes;
     h2o_globalconf_t config;
     h2o_context_t context;
@@ -1158,6 +1159,8 @@ bool http_start(const struct http_options *o, const struct http_route *routes, s
         self.timers[kind] = timer_new(late[kind], NULL);
     }
     start_h2o(o);
+    self.static_dir = mem_strdup(o->static_dir);
+    self.o.static_dir = self.static_dir;
     self.started = true;
     return true;
 }
@@ -1173,6 +1176,7 @@ static void on_all_closed(void *arg)
         timer_free(self.timers[kind]);
     timer_free(self.grace);
     http_linger_stop();
+    mem_free(self.static_dir);
     self.stopped(self.stopped_arg);
 }
 
