@@ -67,8 +67,10 @@ bool serve_parse_listen(const char *listen, char host[256], int *port, struct er
 {
     const char *colon = strrchr(listen, ':');
     uint64_t number;
-    if (colon == NULL || !str_u64(str_of(colon + 1), &number) || number > 65535 || (size_t)(colon - listen) >= 256)
-        return err_fail(e, ERR_CONFIG, "listen must be HOST:PORT, such as 127.0.0.1:4665, not \"%s\"", listen);
+    if (colon == NULL || !str_u64(str_of(colon + 1), &number) || number > 65535 ||
+        (size_t)(colon - listen) >= 256)
+        return err_fail(e, ERR_CONFIG,
+                        "listen must be HOST:PORT, such as 127.0.0.1:4665, not \"%s\"", listen);
     struct str name = {listen, (size_t)(colon - listen)};
     if (name.n >= 2 && name.p[0] == '[' && name.p[name.n - 1] == ']')
         name = (struct str){name.p + 1, name.n - 2};
@@ -79,7 +81,8 @@ bool serve_parse_listen(const char *listen, char host[256], int *port, struct er
 
 bool serve_is_loopback(const char *host)
 {
-    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 || strncmp(host, "127.", 4) == 0;
+    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+           strncmp(host, "127.", 4) == 0;
 }
 
 static bool make_data_dir(const char *path, struct err *e)
@@ -103,11 +106,13 @@ static void write_url_file(void)
     char *path = mem_format("%s/url", self.config->set.data);
     char *temp = mem_format("%s/url.new", self.config->set.data);
     int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    bool written = fd >= 0 && write(fd, self.url.p, self.url.n) == (ssize_t)self.url.n && write(fd, "\n", 1) == 1;
+    bool written = fd >= 0 && write(fd, self.url.p, self.url.n) == (ssize_t)self.url.n &&
+                   write(fd, "\n", 1) == 1;
     if (fd >= 0)
         close(fd);
     if (!written || rename(temp, path) != 0)
-        log_warn("serve", "url_file", "path=%s error=%s", log_quotez(path), log_quotez(strerror(errno)));
+        log_warn("serve", "url_file", "path=%s error=%s", log_quotez(path),
+                 log_quotez(strerror(errno)));
     mem_free(path);
     mem_free(temp);
 }
@@ -148,7 +153,8 @@ static void show_demo(void)
     printf("\nhookmesh %s is up.\n\n"
            "  Dashboard   %s/login?code=%s\n"
            "  A webhook   hookmesh send github push --to %s --secret \"$HOOKMESH_SECRET_GITHUB\"\n"
-           "  A document  hookmesh kv put pipeline.doc-001.raw '{\"id\":\"doc-001\",\"title\":\"Hello\",\"body\":\"Hello from Berlin.\"}' --url %s\n"
+           "  A document  hookmesh kv put pipeline.doc-001.raw "
+           "'{\"id\":\"doc-001\",\"title\":\"Hello\",\"body\":\"Hello from Berlin.\"}' --url %s\n"
            "              hookmesh kv get pipeline.doc-001.summary --url %s\n\n"
            "Ctrl-C stops it.\n",
            HOOKMESH_VERSION, self.url.p, auth_one_time_code(), self.url.p, self.url.p, self.url.p);
@@ -176,7 +182,8 @@ static bool open_port(struct err *e)
         return false;
     const struct hub_service services[] = {live_service(set), {0}};
     live_start();
-    struct hub_options hub = {.ping_ms = 30000, .stall_ms = 30000, .max_clients = (int)set->max_connections};
+    struct hub_options hub = {
+        .ping_ms = 30000, .stall_ms = 30000, .max_clients = (int)set->max_connections};
     if (!hub_start(&hub, services, e))
         return false;
     char *dir = static_dir();
@@ -202,7 +209,8 @@ static bool open_port(struct err *e)
     if (!opened)
         return false;
     const char *shown = strchr(host, ':') != NULL ? "[" : "";
-    buf_printf(&self.url, "%s://%s%s%s:%d", o.tls_cert != NULL ? "https" : "http", shown, host, shown[0] != '\0' ? "]" : "", http_port());
+    buf_printf(&self.url, "%s://%s%s%s:%d", o.tls_cert != NULL ? "https" : "http", shown, host,
+               shown[0] != '\0' ? "]" : "", http_port());
     return true;
 }
 
@@ -228,7 +236,8 @@ static void start(const char *redis_url)
         return;
     }
     write_url_file();
-    log_info("serve", "listening", "url=%s version=%s pid=%d", self.url.p, HOOKMESH_VERSION, (int)getpid());
+    log_info("serve", "listening", "url=%s version=%s pid=%d", self.url.p, HOOKMESH_VERSION,
+             (int)getpid());
     self.ready = timer_new(check_ready, NULL);
     check_ready(NULL);
 }
@@ -248,10 +257,12 @@ static void reload(void *arg)
 {
     (void)arg;
     struct buf report = {0};
-    struct config *c = config_load(self.options->config_dir, (const char *const *)self.options->overrides, false, &report);
+    struct config *c = config_load(self.options->config_dir,
+                                   (const char *const *)self.options->overrides, false, &report);
     if (c == NULL) {
         metric_add_for(METRIC_RELOADS, "refused", 1);
-        log_error("config", "refused", "hint=\"the old configuration stays in force\" report=%s", log_quote(buf_view(&report)));
+        log_error("config", "refused", "hint=\"the old configuration stays in force\" report=%s",
+                  log_quote(buf_view(&report)));
         buf_finish(&report);
         return;
     }
@@ -355,16 +366,20 @@ static bool check_exposure(struct err *e)
         return false;
     if (!serve_is_loopback(host) && self.config->set.token[0] == '\0')
         return err_fail(e, ERR_CONFIG,
-                        "listening on %s lets others in; set HOOKMESH_TOKEN (or HOOKMESH_TOKEN_FILE) first, or listen on 127.0.0.1", host);
+                        "listening on %s lets others in; set HOOKMESH_TOKEN (or "
+                        "HOOKMESH_TOKEN_FILE) first, or listen on 127.0.0.1",
+                        host);
     return true;
 }
 
 static struct config *load(void)
 {
     struct buf report = {0};
-    struct config *c = config_load(self.options->config_dir, (const char *const *)self.options->overrides, false, &report);
+    struct config *c = config_load(self.options->config_dir,
+                                   (const char *const *)self.options->overrides, false, &report);
     if (c == NULL)
-        fprintf(stderr, "%s", report.p != NULL ? report.p : "hookmesh: the configuration cannot be loaded\n");
+        fprintf(stderr, "%s",
+                report.p != NULL ? report.p : "hookmesh: the configuration cannot be loaded\n");
     buf_finish(&report);
     return c;
 }
@@ -379,11 +394,13 @@ static void run_here(void)
     if (self.options->config_dir != NULL) {
         self.watch = dir_watch_start(self.options->config_dir, reload, NULL, &e);
         if (self.watch == NULL)
-            log_warn("serve", "no_watch", "error=%s hint=\"reload with SIGHUP\"", log_quotez(e.text));
+            log_warn("serve", "no_watch", "error=%s hint=\"reload with SIGHUP\"",
+                     log_quotez(e.text));
     }
     self.private_redis = set->redis[0] == '\0';
     if (self.private_redis) {
-        struct private_redis_options redis = {.data_dir = set->data, .appendfsync = set->redis_fsync, .program = set->redis_program};
+        struct private_redis_options redis = {
+            .data_dir = set->data, .appendfsync = set->redis_fsync, .program = set->redis_program};
         private_redis_start(&redis, on_private_redis, NULL);
     } else {
         start(set->redis);

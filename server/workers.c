@@ -72,7 +72,8 @@ static void on_exit_of(void *arg, const struct proc_exit *x)
         maybe_end();
         return;
     }
-    log_error("workers", "died", "worker=%d code=%d signal=%d again_ms=%lld", w->number, x->code, x->signal, (long long)w->delay_ms);
+    log_error("workers", "died", "worker=%d code=%d signal=%d again_ms=%lld", w->number, x->code,
+              x->signal, (long long)w->delay_ms);
     if (x->wall_us > CALM_US)
         w->delay_ms = RESTART_MIN_MS;
     timer_arm(w->again, w->delay_ms);
@@ -108,7 +109,7 @@ static void start_worker(void *arg)
     memcpy(env, environ, vars * sizeof *env);
     env[vars] = mem_strdup(INSIDE "=1");
     struct err e;
-    struct proc_options o = {                           .argv = words, .env = env, .no_limits = true, .die_with_us = false};
+    struct proc_options o = {.argv = words, .env = env, .no_limits = true, .die_with_us = false};
     w->proc = proc_spawn(&o, &events, w, &e);
     if (w->proc == NULL) {
         log_error("workers", "not_started", "worker=%d error=%s", w->number, log_quotez(e.text));
@@ -142,7 +143,8 @@ static bool hold_port(struct err *e)
         return err_fail(e, ERR_CONFIG, "listen address %s: %s", host, gai_strerror(code));
     int one = 1;
     self.port_holder = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool held = self.port_holder >= 0 && setsockopt(self.port_holder, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0 &&
+    bool held = self.port_holder >= 0 &&
+                setsockopt(self.port_holder, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0 &&
                 bind(self.port_holder, found->ai_addr, found->ai_addrlen) == 0;
     freeaddrinfo(found);
     if (!held)
@@ -151,7 +153,8 @@ static bool hold_port(struct err *e)
     socklen_t size = sizeof address;
     char number[16] = "0";
     if (getsockname(self.port_holder, (struct sockaddr *)&address, &size) == 0)
-        getnameinfo((struct sockaddr *)&address, size, NULL, 0, number, sizeof number, NI_NUMERICSERV);
+        getnameinfo((struct sockaddr *)&address, size, NULL, 0, number, sizeof number,
+                    NI_NUMERICSERV);
     self.listen = mem_format(strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, number);
     return true;
 }
@@ -210,7 +213,9 @@ int workers_run(struct config *c, char **argv)
         self.workers[i].again = timer_new(start_worker, &self.workers[i]);
     }
     if (c->set.redis[0] == '\0') {
-        struct private_redis_options redis = {.data_dir = c->set.data, .appendfsync = c->set.redis_fsync, .program = c->set.redis_program};
+        struct private_redis_options redis = {.data_dir = c->set.data,
+                                              .appendfsync = c->set.redis_fsync,
+                                              .program = c->set.redis_program};
         private_redis_start(&redis, on_redis, NULL);
     } else {
         start_all(c->set.redis);

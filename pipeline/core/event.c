@@ -79,7 +79,21 @@ static struct event parse_line(struct str line, uint64_t id)
     return ev;
 }
 
-/* Runs fn-like delivery over the events of one stream entry: [id, [n, count, e, lines]]. Returns the last id in it. */
+static void give(const struct event *ev, struct event_reader *only)
+{
+    if (only != NULL) {
+        deliver(only, ev);
+        return;
+    }
+    metric_add(METRIC_EVENTS, 1);
+    list_each_safe(at, &self.readers) {
+        struct event_reader *r = container_of(at, struct event_reader, node);
+        if (r->joined)
+            deliver(r, ev);
+    }
+}
+
+/* Gives the events of one stream entry, [id, [n, count, e, lines]], to one reader or (NULL) to all that have joined. Returns the last id in it. */
 static uint64_t each_event(const struct reply *entry, struct event_reader *only)
 {
     uint64_t id = 0;
@@ -87,18 +101,20 @@ static uint64_t each_event(const struct reply *entry, struct event_reader *only)
     struct str first = str_split(&name, '-');
     str_u64(first, &id);
     struct str lines = reply_str(reply_at(reply_at(entry, 1), 3));
-    for (; lines.p != NULL; id++) {
-        struct event ev = parse_line(str_split(&lines, '\n'), id);
-        if (only != NULL) {
-            deliver(only, &ev);
+    while (lines.p != NULL) {
+        struct event ev = parse_line(str_split(&lines, '\n'), id++);
+        if (!str_is(ev.kind, "accepted")) {
+            give(&ev, only);
             continue;
         }
-        metric_add(METRIC_EVENTS, 1);
-        list_each_safe(at, &self.readers) {
-            struct event_reader *r = container_of(at, struct event_reader, node);
-            if (r->joined)
-                deliver(r, &ev);
-        }
+        /* Stored once, two events: what came in, and the run that it made. */
+        struct event delivery = ev;
+        delivery.kind = STR("delivery");
+        delivery.key = (struct str){NULL, 0};
+        give(&delivery, only);
+        ev.kind = STR("run.queued");
+        ev.id = id++;
+        give(&ev, only);
     }
     return id - 1;
 }

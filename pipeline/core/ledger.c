@@ -407,7 +407,10 @@ static void on_record(void *arg, const struct reply *r, const struct err *e)
 {
     struct body_op *op = arg;
     struct err why;
-    struct json *rec = e == NULL && reply_str(r).n != 0 ? json_parse(reply_str(r), &why) : NULL;
+    struct buf text = {0};
+    buf_str(&text, reply_str(r));
+    buf_char(&text, '}'); /* it is kept without its end */
+    struct json *rec = e == NULL && text.n > 1 ? json_parse(buf_view(&text), &why) : NULL;
     struct str key = json_str(json_get(rec, "key"));
     if (e != NULL)
         finish_body(op, NULL, e);
@@ -416,6 +419,7 @@ static void on_record(void *arg, const struct reply *r, const struct err *e)
     else
         kv_get(1, &key, on_envelope, op);
     json_free(rec);
+    buf_finish(&text);
 }
 
 static void on_line(void *arg, struct str text, struct str next, const struct err *e)

@@ -70,12 +70,26 @@ static void on_batch_refreshed(void *arg, const struct err *e)
         send_batch(arg);
 }
 
+static void on_refused(void *arg, const struct reply *r, const struct err *e)
+{
+    (void)r;
+    fail_batch(arg, e);
+}
+
+/* r is EXEC's: the answers of all commands, the last one the function's. */
 static void on_ingested(void *arg, const struct reply *r, const struct err *e)
 {
     struct ingest_batch *b = arg;
-    if (e != NULL && e->code == ERR_STALE) {
-        stage_refresh(NULL, on_batch_refreshed, b);
-        return;
+    const struct reply *answers = e == NULL ? reply_at(r, reply_len(r) - 1) : NULL;
+    struct err why;
+    if (e == NULL && reply_type(answers) == REPLY_ERROR) {
+        if (str_starts(reply_str(answers), "STALE")) {
+            stage_refresh(NULL, on_batch_refreshed, b);
+            return;
+        }
+        err_fail(&why, ERR_INTERNAL, "Redis: %.*s", (int)reply_str(answers).n,
+                 reply_str(answers).p);
+        e = &why;
     }
     if (e != NULL) {
         fail_batch(b, e);
@@ -83,84 +97,78 @@ static void on_ingested(void *arg, const struct reply *r, const struct err *e)
     }
     for (size_t i = 0; i < b->n; i++) {
         struct ingest_op *op = b->ops[i];
-        struct str answer = reply_str(reply_at(r, i));
+        struct str answer = reply_str(reply_at(answers, i));
         bool fresh = str_is(answer, "1");
-        if (fresh)
-            listen_own(op->in.key);
+        listen_own(op->in.key);
         finish_op(op, fresh ? INGEST_ACCEPTED : INGEST_DUPLICATE,
                   fresh ? str_of(op->in.run_id) : answer, NULL);
     }
     mem_free(b);
 }
 
-static void add_summary(struct buf *out, const struct ingest *in)
-{
-    if (in->summary.n != 0)
-        buf_json_field_raw(out, "summary", in->summary);
-}
-
-/* What the ledger's line and the run's record have in common. */
-static void add_origin(struct buf *out, const struct ingest_op *op)
-{
-    const struct ingest *in = &op->in;
-    buf_json_field(out, "hook", str_of(op->hook_path));
-    buf_json_field(out, "event", in->event);
-    buf_json_field(out, "delivery", in->external_id);
-}
-
-static void ledger_text(struct buf *out, const struct ingest_op *op)
-{
-    const struct ingest *in = &op->in;
-    buf_char(out, '{');
-    buf_json_field(out, "id", str_of(in->delivery_id));
-    add_origin(out, op);
-    buf_json_key(out, "received_at");
-    buf_char(out, '"');
-    clock_rfc3339(out, in->received_ms * 1000);
-    buf_char(out, '"');
-    buf_json_field_int(out, "size", in->size);
-    if (in->replay)
-        buf_json_field_bool(out, "replay", true);
-    add_summary(out, in);
-}
-
-static void record_text(struct buf *out, const struct ingest_op *op)
+/* What is known of it, for the ledger, the run's record and the events alike: JSON without its end, to which each adds its own. */
+static void describe(struct buf *out, const struct ingest_op *op)
 {
     const struct ingest *in = &op->in;
     buf_char(out, '{');
     buf_json_field(out, "cause", in->replay ? STR("replay") : STR("webhook"));
-    add_origin(out, op);
-    buf_json_field(out, "delivery_id", str_of(in->delivery_id));
+    buf_json_field(out, "hook", str_of(op->hook_path));
+    buf_json_field(out, "event", in->event);
+    buf_json_field(out, "delivery", in->external_id);
     buf_json_field(out, "key", in->key);
-    buf_json_field_int(out, "size", in->size);
-    add_summary(out, in);
-    buf_char(out, '}');
+    buf_puts(out, ",\"received_at\":\"");
+    clock_rfc3339(out, in->received_ms * 1000);
+    buf_puts(out, "\",\"size\":");
+    buf_u64(out, (uint64_t)in->size);
+    if (in->summary.n != 0)
+        buf_json_field_raw(out, "summary", in->summary);
 }
 
-static void event_text(struct buf *out, const struct ingest_op *op)
+/* Is the key this run's alone? Then nobody can have written it before, and it needs no look at what is there. */
+static bool own_key(const struct ingest_op *op)
 {
-    buf_char(out, '{');
-    buf_json_field(out, "pipeline", str_of(op->pipeline));
-    buf_json_field(out, "cause", op->in.replay ? STR("replay") : STR("webhook"));
-    add_origin(out, op);
-    add_summary(out, &op->in);
+    return memmem(op->in.key.p, op->in.key.n, op->in.run_id, strlen(op->in.run_id)) != NULL;
+}
+
+static void put_input(const struct ingest_op *op, const char *sum, uint64_t seq)
+{
+    struct buf name = {0};
+    struct buf meta = {0};
+    buf_puts(&name, "hm:kv:");
+    buf_str(&name, op->in.key);
+    buf_printf(&meta, "%s:1:%llu:%s", sum, (unsigned long long)seq, op->encoding);
+    struct str argv[] = {STR("HSET"),    buf_view(&name), STR("value"), op->in.value,
+                         STR("version"), STR("1"),        STR("meta"),  buf_view(&meta)};
+    redis_call(store_work(), NULL, NULL, 8, argv);
+    buf_finish(&name);
+    buf_finish(&meta);
 }
 
 static void send_batch(struct ingest_batch *b)
 {
     const struct settings *set = &store_config()->set;
+    if (!store_up()) {
+        struct str none[] = {STR("0")};
+        store_call("ingest", 1, none, on_refused, b);
+        return;
+    }
     struct args a = {0};
     struct buf text = {0};
     struct buf bumps = {0};
+    redis_cmd(store_work(), NULL, NULL, "MULTI", NULL);
     args_text(&a, stage_epoch());
     args_int(&a, set->event_log_max);
     args_int(&a, set->ledger_max);
     args_int(&a, set->dedupe_window);
     for (size_t i = 0; i < b->n; i++) {
         const struct ingest_op *op = b->ops[i];
+        bool own = own_key(op);
         char sum[CODEC_SUM];
         codec_sum(sum, op->in.value);
+        if (own)
+            put_input(op, sum, stage_seq());
         args_add(&a, str_of(op->in.run_id));
+        args_add(&a, str_of(op->in.delivery_id));
         buf_clear(&text);
         if (op->in.external_id.n != 0 && !op->in.replay) {
             buf_puts(&text, op->hook_path);
@@ -169,25 +177,20 @@ static void send_batch(struct ingest_batch *b)
         }
         args_text(&a, buf_view(&text));
         args_add(&a, op->in.key);
-        args_add(&a, op->in.value);
-        args_text(&a, str_of(sum));
-        args_add(&a, str_of(op->encoding));
         buf_clear(&text);
         buf_clear(&bumps);
         stage_feeds(&text, &bumps, op->in.key);
         args_text(&a, buf_view(&text));
         args_add(&a, str_of(op->pipeline));
         buf_clear(&text);
-        record_text(&text, op);
+        describe(&text, op);
         args_text(&a, buf_view(&text));
-        buf_clear(&text);
-        ledger_text(&text, op);
-        args_text(&a, buf_view(&text));
-        buf_clear(&text);
-        event_text(&text, op);
-        args_text(&a, buf_view(&text));
+        args_add(&a, own ? STR("") : op->in.value);
+        args_text(&a, own ? STR("") : str_of(sum));
+        args_add(&a, str_of(op->encoding));
     }
-    store_call("ingest", a.n, a.v, on_ingested, b);
+    store_call("ingest", a.n, a.v, NULL, NULL);
+    redis_cmd(store_work(), on_ingested, b, "EXEC", NULL);
     buf_finish(&bumps);
     buf_finish(&text);
     args_finish(&a);

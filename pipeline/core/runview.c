@@ -85,13 +85,13 @@ static void field_time(struct buf *out, const char *name, int64_t ms)
     buf_char(out, '"');
 }
 
-/* The record's own JSON object, its members spliced in behind what stands there. */
+/* The record's own JSON object, kept without its end: its members are spliced in behind what stands there. */
 static void splice(struct buf *out, struct str object)
 {
-    if (object.n <= 2)
+    if (object.n <= 1)
         return;
     buf_char(out, ',');
-    buf_add(out, object.p + 1, object.n - 2);
+    buf_add(out, object.p + 1, object.n - 1);
 }
 
 /* One run. */
@@ -272,7 +272,9 @@ static void on_view(void *arg, const struct reply *r, const struct err *e)
     if (record_field(record, "error", "").n != 0)
         buf_json_field_raw(&out, "error", record_field(record, "error", ""));
     struct str rec = record_field(record, "rec", "");
-    splice(&out, rec.n != 0 ? rec : STR("{\"cause\":\"key\"}"));
+    splice(&out, rec.n != 0 ? rec : STR("{\"cause\":\"key\""));
+    if (record_field(record, "delivery", "").n != 0)
+        buf_json_field(&out, "delivery_id", record_field(record, "delivery", ""));
     buf_json_key(&out, "steps");
     buf_char(&out, '[');
     buf_str(&out, buf_view(&steps));
@@ -376,7 +378,7 @@ static void on_runs(void *arg, const struct reply *r, const struct err *e)
 {
     struct buf out = {0};
     buf_char(&out, '[');
-    for (size_t i = 1; e == NULL && i + 7 < reply_len(r); i += 8) {
+    for (size_t i = 1; e == NULL && i + 8 < reply_len(r); i += 9) {
         if (i != 1)
             buf_char(&out, ',');
         buf_char(&out, '{');
@@ -389,6 +391,8 @@ static void on_runs(void *arg, const struct reply *r, const struct err *e)
         if (reply_str(reply_at(r, i + 5)).n != 0)
             buf_json_field_raw(&out, "error", reply_str(reply_at(r, i + 5)));
         splice(&out, reply_str(reply_at(r, i + 6)));
+        if (reply_str(reply_at(r, i + 8)).n != 0)
+            buf_json_field(&out, "delivery_id", reply_str(reply_at(r, i + 8)));
         buf_char(&out, '}');
     }
     buf_char(&out, ']');

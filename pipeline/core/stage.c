@@ -135,6 +135,16 @@ struct str stage_epoch(void)
     return self.epoch.n == 0 ? STR("0") : buf_view(&self.epoch);
 }
 
+uint64_t stage_seq(void)
+{
+    uint64_t seq = 0;
+    for (size_t i = 0; i < self.n; i++) {
+        if (self.stages[i].since > seq)
+            seq = self.stages[i].since;
+    }
+    return seq + 1;
+}
+
 size_t stage_count(void)
 {
     return self.n;

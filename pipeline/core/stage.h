@@ -28,6 +28,9 @@ void stage_refresh(const struct config *c, stage_fn fn, void *arg);
 void stage_forget(void);
 struct str stage_epoch(void);
 
+/* A seq for a key that is written without asking Redis for one: behind the registration of every stage of this epoch. */
+uint64_t stage_seq(void);
+
 size_t stage_count(void);
 struct known_stage *stage_at(size_t i);
 struct known_stage *stage_find(struct str id);

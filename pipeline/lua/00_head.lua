@@ -12,7 +12,8 @@
 --   hm:ledger      stream webhook deliveries, one entry a call
 --   hm:kept        stream bodies of deliveries that started nothing, for a replay
 --   hm:run:ID      hash   record of a run that a trigger started, or that failed
---   hm:runs[:P]    zset   such runs by time, all and by pipeline
+--   hm:runs[:P]    list   such runs, oldest first, all and by pipeline; hm:runbase hash: how many were taken off the front of each
+--   hm:runs.parked list   runs that were still open when they became too old for hm:runs
 --   hm:log:RUN     stream log lines
 --   hm:dup:HOOK:ID string run of a delivery id
 --   hm:bell        hash   written when inputs became ready without a write of their key
@@ -56,9 +57,9 @@ local function stale(epoch)
     end
 end
 
--- Events of this call are collected in a list of lines and appended once.
-local function emit(lines, keep)
-    local n = #lines
+-- Events of this call are collected in a list of lines and appended once. count: when a line stands for more than one event.
+local function emit(lines, keep, count)
+    local n = count or #lines
     if n == 0 then return end
     local last = call('INCRBY', 'hm:seq', n)
     call('XADD', 'hm:events', 'MAXLEN', '~', keep, score_text(last - n + 1) .. '-0', 'n', n, 'e',
@@ -74,6 +75,12 @@ local function int_text(n)
         if n <= 256 then digits[n] = text end
     end
     return text
+end
+
+-- Enters a run in the lists, newest last.
+local function list_runs(pipeline, ids)
+    call('RPUSH', 'hm:runs', unpack(ids))
+    call('RPUSH', 'hm:runs:' .. pipeline, unpack(ids))
 end
 
 -- What is to be added to pending sets is collected by stage and added with few calls.

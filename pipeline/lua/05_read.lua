@@ -67,30 +67,34 @@ local function page(set, cursor, limit)
     return call('ZREVRANGE', set, from, from + limit - 1)
 end
 
--- Runs with a record, newest first. keys: hm:runs*, hm:run:*
--- args: pipeline or "", cursor (a run) or "", limit, state or "", since ms   returns: next cursor or "", then for each: run, and its
---   state, pipeline, created, finished, error, record, started
+-- Runs with a record, newest first. keys: hm:runs*, hm:runbase, hm:run:*
+-- args: pipeline or "", cursor (a place in the list, as it is counted since the beginning of time) or "", limit, state or "", since ms
+-- returns: next cursor or "", then for each: run, and its state, pipeline, created, finished, error, record, started, delivery id
 local function runs(_, a)
     local set = a[1] == '' and 'hm:runs' or 'hm:runs:' .. a[1]
-    local limit, since, cursor = tonumber(a[3]), tonumber(a[5]), a[2]
+    local limit, since = tonumber(a[3]), tonumber(a[5])
+    local base = tonumber(call('HGET', 'hm:runbase', set) or '0')
+    local at = base + call('LLEN', set)
+    if a[2] ~= '' then at = math.min(at, tonumber(a[2]) or 0) end
     local out, n, looked = {''}, 0, 0
-    while n < limit and looked < 5000 do
-        local ids = page(set, cursor, 100)
-        if #ids == 0 then return out end
-        for _, id in ipairs(ids) do
-            cursor = id
+    while n < limit and looked < 5000 and at > base do
+        local low = math.max(base, at - 100)
+        local ids = call('LRANGE', set, low - base, at - 1 - base)
+        for i = #ids, 1, -1 do
+            at = at - 1
             looked = looked + 1
-            local raw = call('HMGET', run_name(id), 'state', 'pipeline', 'created', 'finished', 'error', 'rec', 'started')
-            if tonumber(raw[3] or '0') < since then return out end
+            local raw = call('HMGET', run_name(ids[i]), 'state', 'pipeline', 'created', 'finished', 'error', 'rec', 'started', 'delivery')
+            if raw[3] and tonumber(raw[3]) < since then return out end
             if raw[1] and (a[4] == '' or raw[1] == a[4]) then
-                out[#out + 1] = id
-                for j = 1, 7 do out[#out + 1] = raw[j] end
+                out[#out + 1] = ids[i]
+                for j = 1, 8 do out[#out + 1] = raw[j] end
                 n = n + 1
                 if n == limit then break end
             end
         end
+        if #ids == 0 then break end
     end
-    out[1] = cursor
+    if at > base then out[1] = score_text(at) end
     return out
 end
 

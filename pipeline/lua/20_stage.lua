@@ -302,9 +302,8 @@ local function fail(_, a)
             local record = run_name(run)
             if call('EXISTS', record) == 0 then
                 -- A document has no record until it fails.
-                call('HSET', record, 'pipeline', a[i + 7], 'created', score_text(ms), 'open', 0, 'rec', '{"cause":"key"}')
-                call('ZADD', 'hm:runs', score_text(ms), run)
-                call('ZADD', 'hm:runs:' .. a[i + 7], score_text(ms), run)
+                call('HSET', record, 'pipeline', a[i + 7], 'created', score_text(ms), 'open', 0, 'rec', '{"cause":"key"')
+                list_runs(a[i + 7], {run})
             end
             call('HSET', record, 'state', a[i + 5], 'finished', score_text(ms), 'error', a[i + 8], 'dead:' .. stage, key)
             lines[#lines + 1] = 'step.failed\t' .. run .. '\t' .. key .. '\t{"stage":"' .. stage .. '","attempt":' .. a[i + 9] ..

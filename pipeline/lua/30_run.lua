@@ -1,8 +1,10 @@
 
 -- Takes webhook deliveries in: judged for duplicates, input key written, run recorded, stages fed, ledger and events appended.
+-- Lua hashes every byte of every string, so the large ones stay out of here: an input whose key has the run's id in it was written
+-- by a plain HSET in the same MULTI, and is taken back when the delivery turns out to be a duplicate.
 -- keys: hm:dup:*, hm:run:*, hm:runs*, hm:kv:*, hm:wait:*, hm:ledger, hm:seq, hm:events
--- args: epoch, events kept, ledger kept, dedupe window ms, then for each: run, dup name or "", key, value, sum, encoding, feeds, pipeline,
---   record JSON, ledger line without its end, event data without its end
+-- args: epoch, events kept, ledger kept, dedupe window ms, then for each: run, delivery id, dup name or "", key, feeds, pipeline,
+--   what is known of it (JSON without its end), and value, sum, encoding if the input is still to be written (sum "" if not)
 -- returns: for each "1" or the run that it is a duplicate of
 -- may fail: STALE
 local function ingest(_, a)
@@ -11,12 +13,13 @@ local function ingest(_, a)
     local ms = now_ms()
     local at = score_text(ms)
     local seq = next_seq()
-    local adds, lines, ledger, out, runs, by_pipeline = {}, {}, {}, {}, {}, {}
-    for i = 5, #a, 11 do
-        local run, pipeline = a[i], a[i + 7]
+    local adds, lines, ledger, out, runs = {}, {}, {}, {}, {}
+    local events = 0
+    for i = 5, #a, 10 do
+        local run, key, pipeline = a[i], a[i + 3], a[i + 5]
         local fresh, duplicate = true, nil
-        if a[i + 1] ~= '' then
-            local name = 'hm:dup:' .. a[i + 1]
+        if a[i + 2] ~= '' then
+            local name = 'hm:dup:' .. a[i + 2]
             local old = call('SET', name, run, 'NX', 'GET', 'PX', a[4])
             if old == run then
                 fresh = false -- stored before: the answer got lost, or it comes from the spool
@@ -32,41 +35,42 @@ local function ingest(_, a)
             fresh = false
         end
         if duplicate then
+            if a[i + 8] == '' then call('UNLINK', kv_name(key)) end
             out[#out + 1] = duplicate
-            ledger[#ledger + 1] = a[i + 9] .. ',"outcome":"duplicate","run":"' .. duplicate .. '","status":200,"reason":"the same delivery id came before","at":' .. at .. '}'
-            lines[#lines + 1] = 'delivery\t' .. duplicate .. '\t\t' .. ledger[#ledger]
+            local line = a[i + 6] .. ',"id":"' .. a[i + 1] .. '","outcome":"duplicate","run":"' .. duplicate ..
+                '","status":200,"reason":"the same delivery id came before","at":' .. at .. '}'
+            ledger[#ledger + 1] = line
+            lines[#lines + 1] = 'delivery\t' .. duplicate .. '\t\t' .. line
+            events = events + 1
         elseif not fresh then
             out[#out + 1] = '1'
         else
-            local _, open = string.gsub(a[i + 6], '[^\t]+', '')
-            write_value(a[i + 2], version_of(a[i + 2]), a[i + 3], a[i + 4], a[i + 5], seq)
-            call('HSET', run_name(run), 'pipeline', pipeline, 'state', open > 0 and 'queued' or 'succeeded', 'open', open, 'created', at, 'rec', a[i + 8])
-            runs[#runs + 1] = at
-            runs[#runs + 1] = run
-            local list = by_pipeline[pipeline]
+            local open = 0
+            for _ in string.gmatch(a[i + 4], '[^\t]+') do open = open + 1 end
+            local state = open > 0 and 'queued' or 'succeeded'
+            if a[i + 8] ~= '' then write_value(key, version_of(key), a[i + 7], a[i + 8], a[i + 9], seq) end
+            call('HSET', run_name(run), 'pipeline', pipeline, 'state', state, 'open', open, 'created', at, 'delivery', a[i + 1], 'rec', a[i + 6])
+            local list = runs[pipeline]
             if not list then
                 list = {}
-                by_pipeline[pipeline] = list
+                runs[pipeline] = list
             end
-            list[#list + 1] = at
             list[#list + 1] = run
-            feed(adds, a[i + 6], a[i + 2])
-            ledger[#ledger + 1] = a[i + 9] .. ',"outcome":"accepted","run":"' .. run .. '","status":202,"at":' .. at .. '}'
-            lines[#lines + 1] = 'delivery\t' .. run .. '\t\t' .. ledger[#ledger]
-            lines[#lines + 1] = 'run.queued\t' .. run .. '\t' .. a[i + 2] .. '\t' .. a[i + 10] .. ',"state":"' ..
-                (open > 0 and 'queued' or 'succeeded') .. '","created":' .. at .. ',"at":' .. at .. '}'
+            feed(adds, a[i + 4], key)
+            local line = a[i + 6] .. ',"id":"' .. a[i + 1] .. '","outcome":"accepted","run":"' .. run .. '","pipeline":"' .. pipeline ..
+                '","state":"' .. state .. '","status":202,"at":' .. at .. '}'
+            ledger[#ledger + 1] = line
+            lines[#lines + 1] = 'accepted\t' .. run .. '\t' .. key .. '\t' .. line -- read as two events: delivery and run.queued
+            events = events + 2
             out[#out + 1] = '1'
         end
     end
-    if #runs > 0 then
-        call('ZADD', 'hm:runs', unpack(runs))
-        for pipeline, list in pairs(by_pipeline) do call('ZADD', 'hm:runs:' .. pipeline, unpack(list)) end
-    end
+    for pipeline, list in pairs(runs) do list_runs(pipeline, list) end
     if #ledger > 0 then
         call('XADD', 'hm:ledger', 'MAXLEN', '~', a[3], '*', 'n', #ledger, 'l', table.concat(ledger, '\n'))
     end
     flush_feeds(adds, ms)
-    emit(lines, a[2])
+    emit(lines, a[2], events)
     return out
 end
 
@@ -157,9 +161,10 @@ local function cancel(_, a)
     local pipeline = call('HGET', record, 'pipeline') or string.match(a[2], '^[^.]*')
     call('HSET', record, 'state', 'cancelled', 'finished', score_text(ms), 'pipeline', pipeline)
     call('HSETNX', record, 'created', score_text(ms))
-    call('HSETNX', record, 'rec', '{"cause":"key"}')
-    call('ZADD', 'hm:runs', 'NX', score_text(ms), a[2])
-    call('ZADD', 'hm:runs:' .. pipeline, 'NX', score_text(ms), a[2])
+    if not state then
+        call('HSET', record, 'rec', '{"cause":"key"')
+        list_runs(pipeline, {a[2]})
+    end
     emit({'run.failed\t' .. a[2] .. '\t\t{"pipeline":"' .. pipeline .. '","state":"cancelled","finished":' .. score_text(ms) ..
         ',"at":' .. score_text(ms) .. '}'}, a[1])
     return n
@@ -198,27 +203,39 @@ local function purge()
     return n
 end
 
--- Removes old finished runs with all that is theirs.
--- keys: hm:runs*, hm:run:*, hm:log:*, hm:kv:*   args: how many to keep, at most so many a call, then key templates with {1}
--- returns: how many were removed
+-- Removes a finished run with all that is its own; false: it is still open.
+local function remove_run(run, templates, from)
+    local raw = call('HMGET', run_name(run), 'state', 'pipeline')
+    if raw[1] == 'queued' or raw[1] == 'running' or raw[1] == 'waiting' then return false, raw[2] end
+    for i = from, #templates do
+        local name = string.gsub(templates[i], '{1}', function() return run end)
+        call('UNLINK', kv_name(name))
+    end
+    call('UNLINK', run_name(run), 'hm:log:' .. run)
+    return true, raw[2]
+end
+
+-- Removes old finished runs. One that is still open goes to hm:runs.parked, where it is looked at again later.
+-- keys: hm:runs*, hm:runbase, hm:run:*, hm:log:*, hm:kv:*   args: how many to keep, at most so many a call, then key templates with {1}
+-- returns: how many were taken off the list
 local function trim(_, a)
-    local over = math.min(call('ZCARD', 'hm:runs') - tonumber(a[1]), tonumber(a[2]))
+    for _ = 1, math.min(20, call('LLEN', 'hm:runs.parked')) do
+        local run = call('LPOP', 'hm:runs.parked')
+        if not remove_run(run, a, 3) then call('RPUSH', 'hm:runs.parked', run) end
+    end
+    local over = math.min(call('LLEN', 'hm:runs') - tonumber(a[1]), tonumber(a[2]))
     if over <= 0 then return 0 end
-    local n = 0
-    for _, run in ipairs(call('ZRANGE', 'hm:runs', 0, over - 1)) do
-        local raw = call('HMGET', run_name(run), 'state', 'pipeline')
-        if raw[1] ~= 'queued' and raw[1] ~= 'running' and raw[1] ~= 'waiting' then
-            for i = 3, #a do
-                local name = string.gsub(a[i], '{1}', function() return run end)
-                call('UNLINK', kv_name(name))
-            end
-            call('UNLINK', run_name(run), 'hm:log:' .. run)
-            call('ZREM', 'hm:runs', run)
-            call('ZREM', 'hm:runs:' .. (raw[2] or ''), run)
-            n = n + 1
+    for _, run in ipairs(call('LPOP', 'hm:runs', over)) do
+        local gone, pipeline = remove_run(run, a, 3)
+        if not gone then call('RPUSH', 'hm:runs.parked', run) end
+        local list = 'hm:runs:' .. (pipeline or '')
+        if call('LINDEX', list, 0) == run then
+            call('LPOP', list)
+            call('HINCRBY', 'hm:runbase', list, 1)
         end
     end
-    return n
+    call('HINCRBY', 'hm:runbase', 'hm:runs', over)
+    return over
 end
 
 register('hm1_ingest', ingest)

@@ -269,8 +269,8 @@ static void probe(void)
     io_want(self.probe_io, IO_READ);
 }
 
-/* Small values are kept in compact hashes up to 1 KB: most keys are a value of a few hundred bytes and its
- * version. Subscribers may lag further than the default 32 MB before Redis cuts them off. */
+/* Values up to 16 KB are kept in compact hashes: a key is a value with its version, written once and read
+ * whole. The log is rewritten later than by default, and without compression: a rewrite costs a core, of which there may be two. Subscribers may lag further than the default 32 MB before Redis cuts them off. */
 static struct proc *spawn(struct err *e)
 {
     static const char *const settings[] = {
@@ -297,7 +297,13 @@ static struct proc *spawn(struct err *e)
         "--notify-keyspace-events",
         "Kgh",
         "--hash-max-listpack-value",
-        "1024",
+        "16384",
+        "--auto-aof-rewrite-min-size",
+        "512mb",
+        "--rdbcompression",
+        "no",
+        "--latency-tracking",
+        "no",
         "--lazyfree-lazy-user-del",
         "yes",
         "--lazyfree-lazy-server-del",
