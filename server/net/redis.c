@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection to Redis. hiredis parses the replies; the socket, the queue of commands and the queue of
- * callbacks are ours.
+/* One connection to Redis. redis_out.c formats and writes commands, redis_reply.c parses replies (with hiredis); the
+ * socket, its states and the queue of callbacks are here.
  *
  * hiredis 0.14 has an asynchronous layer too. It is not used: it resolves names in the loop's thread, shifts its whole
- * output buffer after each partial write (a backlog of 100 MB becomes quadratic), reads 16 KB a call, and allocates
- * twice a string. Here commands are formatted into a chain of chunks that is written once a turn of the loop, and a
- * reply lives in one arena that is reset after its callback.
+ * output buffer after each partial write (a backlog of 100 MB becomes quadratic), reads 16 KB a call, allocates
+ * twice a string, and has no reconnect.
  *
  * Order is all there is to match replies: the n-th reply belongs to the n-th callback in the ring. So whatever
  * breaks the stream (end of file, a parse error, a reply nested deeper than the 7 arrays that the parser can hold) loses the
@@ -16,7 +15,6 @@
 #include "net/redis.h"
 
 #include <errno.h>
-#include <hiredis/hiredis.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -24,28 +22,22 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/id.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "net/loop.h"
+#include "net/redis_out.h"
+#include "net/redis_reply.h"
 #include "net/unix_socket.h"
 
 enum {
     REDIS_MAGIC = 0x52445331,
-    CHUNK_SIZE = 128 * 1024,
     READ_SIZE = 256 * 1024,
     READS_A_TURN = 4,
     FEED_SIZE = 16 * 1024, /* the parser shifts what it was fed: small pieces keep that cheap */
-    READER_IDLE_MAX = 1024 * 1024,
-    ARENA_BLOCK = 64 * 1024,
-    ARENA_KEEP = 1024 * 1024,
-    ARRAY_MAX = 4 * 1024 * 1024,
-    IOV_COUNT = 64,
     WORDS_MAX = 64,
     BACKOFF_MIN_MS = 50,
     BACKOFF_MAX_MS = 5000,
@@ -55,34 +47,6 @@ enum {
 };
 
 enum state { WAITING, RESOLVING, CONNECTING, GREETING, UP, CLOSED };
-
-struct reply {
-    enum reply_type type;
-    int64_t integer;
-    struct str str;
-    struct reply *items;
-    size_t count;
-};
-
-/* Blocks of memory that are given out piece by piece and taken back all at once. */
-struct arena_block {
-    struct arena_block *next;
-    size_t used;
-    size_t size;
-    char bytes[];
-};
-
-struct arena {
-    struct arena_block *head;
-};
-
-struct chunk {
-    struct list link;
-    size_t n;
-    size_t sent;
-    size_t cap;
-    char bytes[];
-};
 
 struct callback {
     redis_fn fn;
@@ -123,12 +87,10 @@ struct redis {
     struct addrinfo *addrs; /* what getaddrinfo gave */
     struct addrinfo *addr;  /* the one being tried */
 
-    struct list out; /* of chunks */
-    struct chunk *spare;
+    struct redis_out out;
     bool blocked; /* the socket took less than we had */
     struct ring ring;
-    redisReader *reader;
-    struct arena arena;
+    struct reply_parser *parser;
 
     redis_message_fn on_message;
     void *message_arg;
@@ -141,106 +103,6 @@ static struct {
     size_t opened;
     size_t up;
 } self;
-
-static void *arena_take(struct arena *a, size_t n)
-{
-    n = (n + 15) & ~(size_t)15;
-    struct arena_block *b = a->head;
-    if (b == NULL || b->size - b->used < n) {
-        size_t size = n > ARENA_BLOCK ? n : ARENA_BLOCK;
-        b = mem_alloc(sizeof *b + size);
-        *b = (struct arena_block){.next = a->head, .size = size};
-        a->head = b;
-    }
-    void *p = b->bytes + b->used;
-    b->used += n;
-    return p;
-}
-
-/* Keeps one block of moderate size for the next reply. */
-static void arena_reset(struct arena *a)
-{
-    struct arena_block *keep = NULL;
-    while (a->head != NULL) {
-        struct arena_block *b = a->head;
-        a->head = b->next;
-        if (keep == NULL && b->size <= ARENA_KEEP)
-            keep = b;
-        else
-            mem_free(b);
-    }
-    if (keep != NULL) {
-        keep->used = 0;
-        keep->next = NULL;
-        a->head = keep;
-    }
-}
-
-static void arena_finish(struct arena *a)
-{
-    arena_reset(a);
-    mem_free(a->head);
-    a->head = NULL;
-}
-
-/* Where the parser's next object stands: in its array, or alone. NULL would mean "no memory" to hiredis. */
-static struct reply *place(const redisReadTask *task, enum reply_type type)
-{
-    struct redis *r = task->privdata;
-    struct reply *p;
-    if (task->parent != NULL)
-        p = &((struct reply *)task->parent->obj)->items[task->idx];
-    else
-        p = arena_take(&r->arena, sizeof *p);
-    *p = (struct reply){.type = type};
-    return p;
-}
-
-static void *make_string(const redisReadTask *task, char *bytes, size_t n)
-{
-    struct redis *r = task->privdata;
-    enum reply_type type = task->type == REDIS_REPLY_STATUS  ? REPLY_STATUS
-                           : task->type == REDIS_REPLY_ERROR ? REPLY_ERROR
-                                                             : REPLY_STR;
-    struct reply *p = place(task, type);
-    char *copy = arena_take(&r->arena, n + 1);
-    if (n != 0)
-        memcpy(copy, bytes, n);
-    copy[n] = '\0';
-    p->str = (struct str){copy, n};
-    return p;
-}
-
-static void *make_array(const redisReadTask *task, int count)
-{
-    struct redis *r = task->privdata;
-    if (count > ARRAY_MAX)
-        return NULL;
-    struct reply *p = place(task, REPLY_ARRAY);
-    p->count = (size_t)count;
-    p->items = arena_take(&r->arena, p->count * sizeof *p->items);
-    return p;
-}
-
-static void *make_integer(const redisReadTask *task, long long value)
-{
-    struct reply *p = place(task, REPLY_INT);
-    p->integer = value;
-    return p;
-}
-
-static void *make_nil(const redisReadTask *task)
-{
-    return place(task, REPLY_NIL);
-}
-
-static void free_nothing(void *reply)
-{
-    (void)reply; /* the arena has it */
-}
-
-static redisReplyObjectFunctions reply_functions = {make_string, make_array, make_integer, make_nil,
-                                                    free_nothing};
 
 static void ring_push(struct ring *q, redis_fn fn, void *arg)
 {
@@ -273,75 +135,6 @@ static void ring_fail(struct ring q, const struct err *e)
             c.fn(c.arg, NULL, e);
     }
     mem_free(q.at);
-}
-
-static void *out_reserve(struct redis *r, size_t n)
-{
-    struct chunk *c = list_empty(&r->out) ? NULL : container_of(r->out.prev, struct chunk, link);
-    if (c == NULL || c->cap - c->n < n) {
-        if (r->spare != NULL && r->spare->cap >= n) {
-            c = r->spare;
-            r->spare = NULL;
-        } else {
-            size_t cap = n > CHUNK_SIZE ? n : CHUNK_SIZE;
-            c = mem_alloc(sizeof *c + cap);
-            c->cap = cap;
-        }
-        c->n = c->sent = 0;
-        list_append(&r->out, &c->link);
-    }
-    return c->bytes + c->n;
-}
-
-static void out_release(struct redis *r, struct chunk *c)
-{
-    list_remove(&c->link);
-    if (r->spare == NULL && c->cap == CHUNK_SIZE)
-        r->spare = c;
-    else
-        mem_free(c);
-}
-
-static void out_clear(struct redis *r)
-{
-    list_each_safe(at, &r->out)
-        out_release(r, container_of(at, struct chunk, link));
-    r->blocked = false;
-}
-
-static char *put_header(char *p, char mark, size_t n)
-{
-    char digits[20];
-    size_t len = 0;
-    do {
-        digits[len++] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n != 0);
-    *p++ = mark;
-    while (len != 0)
-        *p++ = digits[--len];
-    *p++ = '\r';
-    *p++ = '\n';
-    return p;
-}
-
-static void put_command(struct redis *r, size_t argc, const struct str *argv)
-{
-    enum { HEADER = 1 + 20 + 2, ENDING = 2 };
-    size_t most = HEADER;
-    for (size_t i = 0; i < argc; i++)
-        most += HEADER + argv[i].n + ENDING;
-    char *start = out_reserve(r, most);
-    char *p = put_header(start, '*', argc);
-    for (size_t i = 0; i < argc; i++) {
-        p = put_header(p, '$', argv[i].n);
-        if (argv[i].n != 0)
-            memcpy(p, argv[i].p, argv[i].n);
-        p += argv[i].n;
-        *p++ = '\r';
-        *p++ = '\n';
-    }
-    container_of(r->out.prev, struct chunk, link)->n += (size_t)(p - start);
 }
 
 static void show_up(void)
@@ -402,9 +195,10 @@ __attribute__((format(printf, 2, 3))) static void lose(struct redis *r, const ch
     set_state(r, WAITING);
     close_socket(r);
     forget_addrs(r);
-    out_clear(r);
-    redisReaderFree(r->reader);
-    r->reader = NULL;
+    redis_out_clear(&r->out);
+    r->blocked = false;
+    reply_parser_free(r->parser);
+    r->parser = NULL;
     struct ring ring = r->ring;
     r->ring = (struct ring){0};
     timer_arm(r->timer, backoff_ms(r->attempts++));
@@ -443,12 +237,12 @@ static void answer(struct redis *r, const struct reply *reply)
     struct callback c = ring_pop(&r->ring);
     if (c.fn == NULL)
         return;
-    if (reply->type != REPLY_ERROR) {
+    if (reply_type(reply) != REPLY_ERROR) {
         c.fn(c.arg, reply, NULL);
         return;
     }
     struct err e;
-    error_of(reply->str, &e);
+    error_of(reply_str(reply), &e);
     c.fn(c.arg, NULL, &e);
 }
 
@@ -467,11 +261,11 @@ static void come_up(struct redis *r)
 /* Pushed messages. False: it is the reply to a command. */
 static bool take_push(struct redis *r, const struct reply *reply)
 {
-    if (r->pattern_count == 0 || reply->type != REPLY_ARRAY || reply->count < 3)
+    if (r->pattern_count == 0 || reply_type(reply) != REPLY_ARRAY || reply_len(reply) < 3)
         return false;
-    struct str kind = reply_str(&reply->items[0]);
-    if (str_is(kind, "pmessage") && reply->count == 4) {
-        r->on_message(r->message_arg, reply_str(&reply->items[2]), reply_str(&reply->items[3]));
+    struct str kind = reply_str(reply_at(reply, 0));
+    if (str_is(kind, "pmessage") && reply_len(reply) == 4) {
+        r->on_message(r->message_arg, reply_str(reply_at(reply, 2)), reply_str(reply_at(reply, 3)));
         return true;
     }
     if (!str_is(kind, "psubscribe"))
@@ -488,8 +282,9 @@ static bool take_reply(struct redis *r, const struct reply *reply)
         return r->state == GREETING || r->state == UP;
     if (r->ring.n != 0)
         answer(r, reply);
-    else if (reply->type == REPLY_ERROR)
-        lose(r, "Redis said: %.*s", (int)(reply->str.n < 400 ? reply->str.n : 400), reply->str.p);
+    else if (reply_type(reply) == REPLY_ERROR)
+        lose(r, "Redis said: %.*s", (int)(reply_str(reply).n < 400 ? reply_str(reply).n : 400),
+             reply_str(reply).p);
     else
         lose(r, "Redis sent a reply that nobody asked for");
     return r->state == GREETING || r->state == UP;
@@ -499,20 +294,18 @@ static bool take_bytes(struct redis *r, const char *bytes, size_t n)
 {
     while (n != 0) {
         size_t piece = n < FEED_SIZE ? n : FEED_SIZE;
-        redisReaderFeed(r->reader, bytes, piece);
+        reply_parser_feed(r->parser, bytes, piece);
         bytes += piece;
         n -= piece;
-        for (;;) {
-            void *reply = NULL;
-            if (redisReaderGetReply(r->reader, &reply) != REDIS_OK) {
-                lose(r, "Redis sent what cannot be read: %s", r->reader->errstr);
-                return false;
-            }
-            if (reply == NULL)
-                break;
+        struct err e = {0};
+        const struct reply *reply;
+        while ((reply = reply_parser_next(r->parser, &e)) != NULL) {
             if (!take_reply(r, reply))
                 return false;
-            arena_reset(&r->arena);
+        }
+        if (e.code != ERR_NONE) {
+            lose(r, "%s", e.text);
+            return false;
         }
     }
     return true;
@@ -534,60 +327,24 @@ static void receive(struct redis *r)
     }
 }
 
-static void sent(struct redis *r, size_t n)
-{
-    while (n != 0) {
-        struct chunk *c = container_of(r->out.next, struct chunk, link);
-        size_t part = c->n - c->sent < n ? c->n - c->sent : n;
-        c->sent += part;
-        n -= part;
-        if (c->sent == c->n)
-            out_release(r, c);
-    }
-}
-
-static size_t gather(struct redis *r, struct iovec *iov, size_t *total)
-{
-    size_t count = 0;
-    list_each(at, &r->out) {
-        struct chunk *c = container_of(at, struct chunk, link);
-        iov[count++] = (struct iovec){c->bytes + c->sent, c->n - c->sent};
-        *total += c->n - c->sent;
-        if (count == IOV_COUNT)
-            break;
-    }
-    return count;
-}
-
 static void flush(struct redis *r)
 {
-    r->blocked = false;
-    while (!list_empty(&r->out)) {
-        struct iovec iov[IOV_COUNT];
-        size_t total = 0;
-        struct msghdr m = {.msg_iov = iov, .msg_iovlen = gather(r, iov, &total)};
-        ssize_t n = sendmsg(r->fd, &m, MSG_NOSIGNAL);
-        if (n < 0 && errno != EAGAIN && errno != EINTR) {
-            int cause = errno;
-            receive(r); /* what it said before it went: replies, or why it refused us */
-            if (r->fd >= 0)
-                lose(r, "the connection to Redis broke: %s", strerror(cause));
-            return;
-        }
-        if (n > 0)
-            sent(r, (size_t)n);
-        if (n < 0 || (size_t)n < total) {
-            r->blocked = true;
-            break;
-        }
+    enum redis_written how = redis_out_write(&r->out, r->fd);
+    if (how == WRITTEN_BROKEN) {
+        int cause = errno;
+        receive(r); /* what it said before it went: replies, or why it refused us */
+        if (r->fd >= 0)
+            lose(r, "the connection to Redis broke: %s", strerror(cause));
+        return;
     }
+    r->blocked = how == WRITTEN_SOME;
     io_want(r->io, r->blocked ? IO_READ | IO_WRITE : IO_READ);
 }
 
 static void on_prepare(void *arg)
 {
     struct redis *r = arg;
-    if ((r->state == UP || r->state == GREETING) && !r->blocked && !list_empty(&r->out))
+    if ((r->state == UP || r->state == GREETING) && !r->blocked && !redis_out_empty(&r->out))
         flush(r);
 }
 
@@ -597,7 +354,7 @@ static void subscribe(struct redis *r)
     argv[0] = STR("PSUBSCRIBE");
     for (size_t i = 0; i < r->pattern_count; i++)
         argv[i + 1] = buf_view(&r->patterns[i]);
-    put_command(r, r->pattern_count + 1, argv);
+    redis_out_command(&r->out, r->pattern_count + 1, argv);
     mem_free(argv);
     r->acks_missing = r->pattern_count;
 }
@@ -616,7 +373,7 @@ static void on_greeted(void *arg, const struct reply *reply, const struct err *e
 
 static void greet_with(struct redis *r, size_t argc, const struct str *argv)
 {
-    put_command(r, argc, argv);
+    redis_out_command(&r->out, argc, argv);
     ring_push(&r->ring, on_greeted, r);
 }
 
@@ -624,11 +381,7 @@ static void greet(struct redis *r)
 {
     set_state(r, GREETING);
     timer_arm(r->timer, GREETING_TIMEOUT_MS);
-    r->reader = redisReaderCreateWithFunctions(&reply_functions);
-    must(r->reader != NULL);
-    r->reader->maxbuf = READER_IDLE_MAX;
-    redisReaderSetPrivdata(r->reader, r);
-    arena_reset(&r->arena);
+    r->parser = reply_parser_new();
     io_want(r->io, IO_READ);
     if (r->url.user != NULL)
         greet_with(r, 3, (struct str[]){STR("AUTH"), str_of(r->url.user), str_of(r->url.password)});
@@ -804,7 +557,7 @@ struct redis *redis_open(const struct redis_url *url, const char *name, redis_st
     r->on_state = on_state;
     r->arg = arg;
     snprintf(r->trouble, sizeof r->trouble, "not connected to Redis yet");
-    list_init(&r->out);
+    redis_out_init(&r->out);
     if (url->password != NULL)
         log_secret(str_of(url->password));
     self.opened++;
@@ -825,8 +578,7 @@ static void fire_cancelled(void *arg)
 static void free_closed(void *arg)
 {
     struct redis *r = arg;
-    redisReaderFree(r->reader);
-    arena_finish(&r->arena);
+    reply_parser_free(r->parser);
     redis_url_finish(&r->url);
     for (size_t i = 0; i < r->pattern_count; i++)
         buf_finish(&r->patterns[i]);
@@ -850,8 +602,7 @@ void redis_close(struct redis *r)
     forget_addrs(r);
     timer_free(r->timer);
     loop_prepare_stop(r->prepare);
-    out_clear(r);
-    mem_free(r->spare);
+    redis_out_finish(&r->out);
     if (r->ring.n != 0) {
         struct ring *ring = mem_new(struct ring);
         *ring = r->ring;
@@ -914,7 +665,7 @@ void redis_call(struct redis *r, redis_fn fn, void *arg, size_t argc, const stru
         refuse(r, fn, arg);
         return;
     }
-    put_command(r, argc, argv);
+    redis_out_command(&r->out, argc, argv);
     ring_push(&r->ring, fn, arg);
 }
 
@@ -944,38 +695,4 @@ void redis_psubscribe(struct redis *r, redis_message_fn fn, void *arg, size_t n,
         buf_str(&r->patterns[i], patterns[i]);
     if (r->state == UP || r->state == GREETING)
         subscribe(r);
-}
-
-enum reply_type reply_type(const struct reply *r)
-{
-    return r == NULL ? REPLY_NIL : r->type;
-}
-
-struct str reply_str(const struct reply *r)
-{
-    return r == NULL ? (struct str){NULL, 0} : r->str;
-}
-
-int64_t reply_int(const struct reply *r)
-{
-    if (r == NULL)
-        return 0;
-    if (r->type == REPLY_INT)
-        return r->integer;
-    bool negative = str_starts(r->str, "-");
-    struct str digits = negative ? (struct str){r->str.p + 1, r->str.n - 1} : r->str;
-    uint64_t v;
-    if (!str_u64(digits, &v) || v > INT64_MAX)
-        return 0;
-    return negative ? -(int64_t)v : (int64_t)v;
-}
-
-size_t reply_len(const struct reply *r)
-{
-    return r == NULL ? 0 : r->count;
-}
-
-const struct reply *reply_at(const struct reply *r, size_t i)
-{
-    return r != NULL && i < r->count ? &r->items[i] : NULL;
 }
