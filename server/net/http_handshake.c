@@ -40,7 +40,9 @@ bool http_handshake(const struct http_req *q, const char *protocol, struct buf *
     struct str path = http_path(q);
     buf_puts(out, "GET ");
     buf_str(out, path);
-    buf_puts(out, " HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    buf_puts(out, " HTTP/1.1\r\nHost: ");
+    buf_str(out, path); /* the hub's virtual host */
+    buf_puts(out, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                   "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ");
     buf_str(out, key);
     if (asked.p != NULL)

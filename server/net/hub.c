@@ -20,6 +20,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <libwebsockets.h>
+#include <link.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -40,6 +41,7 @@ enum {
     RX_SMALL = 512, /* read at once for a service with small messages; kept for every client */
     RX_LARGE = 4096,
     SMALL_MESSAGE = 65536,
+    CLOSE_MS = 2000, /* that a client has to close too */
     FDS_MAX = 65536, /* lws sizes its tables by the limit of descriptors */
 };
 
@@ -71,6 +73,7 @@ struct hub_client {
     uint32_t queue_n;
     uint32_t queue_bytes;
     int64_t heard_us;   /* last byte from the client */
+    int64_t closed_us;  /* when the close frame was written; 0: it wasn't */
     int64_t choked_us;  /* since when lws holds bytes back; 0: it doesn't */
     struct buf message; /* the fragments so far */
     struct wsguard guard;
@@ -199,11 +202,11 @@ size_t hub_queued(const struct hub_client *c)
 
 /* Writing. */
 
-/* lws closes it in its own time: CLOSED follows. */
+/* lws sees the end of the connection, and CLOSED follows. (Its own timeouts are looked at only after events of its own.) */
 static void kill_client(struct hub_client *c)
 {
     c->deaf = true;
-    lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+    shutdown(c->fd, SHUT_RDWR);
 }
 
 static size_t gather(struct hub_client *c, unsigned char **bytes)
@@ -288,16 +291,37 @@ void hub_send_text(struct hub_client *c, struct str text)
     hub_msg_release(m);
 }
 
+/* Our side ends with the close frame. Debian's lws is a debug build that closes a socket twice, and so loses the frame
+ * that it should send itself. What the client still sends is swallowed until it has closed or the time is over: a reset would
+ * take the frame from it. */
+static void send_close(struct hub_client *c)
+{
+    unsigned char frame[2 + 125];
+    size_t why_n = strlen(c->close_why) < 123 ? strlen(c->close_why) : 123;
+    frame[0] = 0x88;
+    frame[1] = (unsigned char)(2 + why_n);
+    frame[2] = (unsigned char)(c->close_code >> 8);
+    frame[3] = (unsigned char)c->close_code;
+    memcpy(frame + 4, c->close_why, why_n);
+    c->deaf = true;
+    c->closed_us = loop_now_us();
+    if (lws_write(c->wsi, frame, 4 + why_n, LWS_WRITE_HTTP) < 0)
+        kill_client(c);
+    else if (!lws_partial_buffered(c->wsi))
+        shutdown(c->fd, SHUT_WR);
+}
+
 void hub_close(struct hub_client *c, int code, const char *reason)
 {
     must(c->magic == CLIENT_MAGIC);
-    if (c->close_code != 0)
+    if (c->close_code != 0 || c->deaf)
         return;
     flush_client(c);
     c->close_code = code;
     c->close_why = reason;
     hub_clear_queue(c);
-    lws_callback_on_writable(c->wsi);
+    if (c->choked_us == 0)
+        send_close(c);
 }
 
 void hub_set_user(struct hub_client *c, void *user)
@@ -347,7 +371,7 @@ static ssize_t judge(struct hub_client *c, const void *bytes, ssize_t n)
              log_quotez(why));
     metric_add_for(METRIC_HTTP_REFUSED, "websocket frame", 1);
     hub_close(c, code, why);
-    c->deaf = true;
+    c->deaf = true; /* also when its close frame must wait */
     if (good > 0)
         return (ssize_t)good;
     errno = EAGAIN;
@@ -399,6 +423,19 @@ static int on_receive(struct hub_client *c, const void *bytes, size_t n)
     return 0;
 }
 
+/* The sweep runs while there are clients. */
+static void count_client(int change)
+{
+    self.clients_n += (size_t)change;
+    metric_set_for(METRIC_CONNECTIONS, "live", (double)self.clients_n);
+    int64_t least = self.o.ping_ms < self.o.stall_ms ? self.o.ping_ms : self.o.stall_ms;
+    least = least < CLOSE_MS ? least : CLOSE_MS;
+    if (self.clients_n == 0)
+        timer_disarm(self.sweep);
+    else if (!timer_armed(self.sweep))
+        timer_every(self.sweep, least / 4 > 10 ? least / 4 : 10);
+}
+
 static void on_established(struct lws *wsi)
 {
     struct hub_client *c = mem_new(struct hub_client);
@@ -411,8 +448,7 @@ static void on_established(struct lws *wsi)
     c->heard_us = loop_now_us();
     list_init(&c->dirty);
     list_append(&self.clients, &c->link);
-    self.clients_n++;
-    metric_set_for(METRIC_CONNECTIONS, "live", (double)self.clients_n);
+    count_client(1);
     lws_set_opaque_user_data(wsi, c);
     watch_fd(c->fd, c);
     c->service->s.on_open(c);
@@ -426,8 +462,7 @@ static void on_closed(struct hub_client *c)
     hub_clear_queue(c);
     list_remove(&c->dirty);
     list_remove(&c->link);
-    self.clients_n--;
-    metric_set_for(METRIC_CONNECTIONS, "live", (double)self.clients_n);
+    count_client(-1);
     c->service->s.on_close(c);
     hub_clear_queue(c);
     buf_finish(&c->message);
@@ -440,15 +475,13 @@ static int on_writable(struct hub_client *c)
     if (lws_partial_buffered(c->wsi))
         return 0;
     c->choked_us = 0;
-    if (c->close_code == 0) {
+    if (c->close_code == 0)
         flush_client(c);
-        return 0;
-    }
-    unsigned char reason[123];
-    size_t n = strlen(c->close_why) < sizeof reason ? strlen(c->close_why) : sizeof reason;
-    memcpy(reason, c->close_why, n);
-    lws_close_reason(c->wsi, (enum lws_close_status)c->close_code, reason, n);
-    return -1; /* lws sends the close frame */
+    else if (c->closed_us == 0)
+        send_close(c);
+    else
+        shutdown(c->fd, SHUT_WR);
+    return 0;
 }
 
 static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t n)
@@ -479,11 +512,12 @@ static void sweep(void *arg)
     int64_t now = loop_now_us();
     list_each_safe(at, &self.clients) {
         struct hub_client *c = container_of(at, struct hub_client, link);
-        if (c->deaf)
-            continue;
         bool stuck = c->choked_us != 0 && now - c->choked_us > self.o.stall_ms * 1000;
         bool silent = now - c->heard_us > 2 * self.o.ping_ms * 1000;
-        if (stuck || silent) {
+        if (c->closed_us != 0) {
+            if (now - c->closed_us > CLOSE_MS * 1000)
+                kill_client(c);
+        } else if (stuck || silent) {
             log_info("hub", "dropped", "path=%s reason=%s", c->service->s.path,
                      stuck ? "stalled" : "silent");
             kill_client(c);
@@ -510,6 +544,16 @@ static void limit_descriptors(void)
         return;
     limit.rlim_cur = FDS_MAX;
     setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* When its context goes, lws unloads its libuv plugin while handles still wait for close callbacks inside it: so that it stays,
+ * we hold it too. */
+static int hold_plugin(struct dl_phdr_info *info, size_t n, void *arg)
+{
+    (void)n, (void)arg;
+    if (strstr(info->dlpi_name, "evlib_uv") != NULL)
+        dlopen(info->dlpi_name, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+    return 0;
 }
 
 static bool add_service(const struct hub_service *from, struct err *e)
@@ -556,6 +600,7 @@ bool hub_start(const struct hub_options *o, const struct hub_service *services, 
     if (self.context == NULL)
         return err_fail(e, ERR_INTERNAL,
                         "libwebsockets cannot start: is libwebsockets-evlib-uv installed?");
+    dl_iterate_phdr(hold_plugin, NULL);
     self.services_n = 0;
     for (; services->path != NULL; services++)
         if (!add_service(services, e))
@@ -563,8 +608,6 @@ bool hub_start(const struct hub_options *o, const struct hub_service *services, 
     self.ping = make_frame(0x89, STR(""));
     self.flush = loop_prepare_start(flush_dirty, NULL);
     self.sweep = timer_new(sweep, NULL);
-    int64_t least = o->ping_ms < o->stall_ms ? o->ping_ms : o->stall_ms;
-    timer_every(self.sweep, least / 4 > 10 ? least / 4 : 10);
     return true;
 }
 
@@ -615,20 +658,12 @@ void hub_stop(void)
 {
     if (self.context == NULL)
         return;
-    static const unsigned char away[] = {0x88, 2, 1001 >> 8, 1001 & 0xff};
-    list_each_safe(at, &self.clients) {
-        struct hub_client *c = container_of(at, struct hub_client, link);
-        flush_client(c);
-        unsigned char frame[sizeof away];
-        memcpy(frame, away, sizeof away);
-        if (c->choked_us == 0 && c->close_code == 0 && !c->deaf)
-            lws_write(c->wsi, frame, sizeof frame, LWS_WRITE_HTTP);
-    }
-    loop_prepare_stop(self.flush);
-    timer_free(self.sweep);
-    hub_msg_release(self.ping);
+    list_each_safe(at, &self.clients)
+        hub_close(container_of(at, struct hub_client, link), 1001, "");
     static int turns = 100;
     lws_context_destroy(self.context);
     loop_defer(destroy_again, &turns);
+    loop_prepare_stop(self.flush);
+    hub_msg_release(self.ping);
     self.services_n = 0;
 }
