@@ -269,6 +269,12 @@ static void at_work(struct worker *w, uint32_t *number, int64_t *since_us)
     *since_us = atomic_load_explicit(&h->page->begun_us, memory_order_relaxed);
 }
 
+static int64_t worked_us(const struct worker *w)
+{
+    const struct host *h = w->own;
+    return atomic_load_explicit(&h->page->worked_us, memory_order_relaxed);
+}
+
 /* Answers that were finished wait in the host because it is busy with the next one: ask for them. */
 static void on_tick(struct worker *w)
 {
@@ -295,6 +301,7 @@ static const struct pool_kind kind = {
     .encode = encode,
     .on_bytes = on_bytes,
     .at_work = at_work,
+    .worked_us = worked_us,
     .on_tick = on_tick,
     .on_ended = on_ended,
     .on_gone = on_gone,

@@ -205,6 +205,8 @@ static void run_job(const struct wire_job *j, const char *bytes)
         flush(true);
     const struct hookmesh_job *job = &self.ext->jobs[j->job];
     int result = job->run(&call);
+    atomic_fetch_add_explicit(&self.progress->worked_us, clock_mono_us() - now,
+                              memory_order_relaxed);
     if (result == HOOKMESH_OK && result_is_json(job->name))
         answer(WIRE_RESULT, HOOKMESH_OK, buf_view(&self.result));
     else
@@ -306,6 +308,7 @@ static void confine(void)
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "hookmesh-ext"); /* else ps calls it "exe" */
     signal(SIGPIPE, SIG_IGN);
 }
 

@@ -20,8 +20,9 @@
 #include "work/value.h"
 
 enum {
-    STANDS_US = 20 * 1000,        /* a queue that stands so long gets another worker */
-    DRAIN_US = 50 * 1000,         /* so does one that would take so long */
+    STANDS_US = 50 * 1000,        /* a queue gets another worker when a claim takes so long */
+    DRAIN_US = 50 * 1000,         /* or when it would take so long ... */
+    SLOW_US = 200,                /* ... at so much a claim or more */
     EXTRA_IDLE_US = 10 * 1000000, /* when a worker that isn't the only one is ended */
     LAST_IDLE_US = 300 * 1000000, /* and the only one */
     END_GRACE_US = 2 * 1000000,   /* to end after its stdin was closed */
@@ -315,6 +316,24 @@ static void on_exit(void *arg, const struct proc_exit *x)
     pool_pump(p);
 }
 
+/* What one of the claims answered since then took. */
+static void measure(struct worker *w, uint32_t answered, int64_t since_us)
+{
+    int64_t now = clock_mono_us();
+    int64_t took = now - since_us;
+    if (w->pool->kind->worked_us != NULL) {
+        int64_t worked = w->pool->kind->worked_us(w);
+        int64_t more = worked - w->worked_us;
+        w->worked_us = worked;
+        if (more >= 0 && more < took)
+            took = more; /* the rest was waiting, for us or for the processor */
+    }
+    int64_t each = took / answered;
+    w->each_us = w->measured++ == 0 ? each : (3 * w->each_us + each) / 4;
+    w->head_since_us = now;
+    w->idle_since_us = now;
+}
+
 static void on_stdout(void *arg, struct str bytes)
 {
     struct worker *w = arg;
@@ -325,14 +344,8 @@ static void on_stdout(void *arg, struct str bytes)
     uint32_t before = w->head;
     int64_t since = w->head_since_us;
     p->kind->on_bytes(w, bytes);
-    uint32_t answered = w->head - before;
-    if (answered != 0) {
-        int64_t now = clock_mono_us();
-        int64_t each_us = (now - since) / answered;
-        w->each_us = w->measured++ == 0 ? each_us : (3 * w->each_us + each_us) / 4;
-        w->head_since_us = now;
-        w->idle_since_us = now;
-    }
+    if (w->head != before)
+        measure(w, w->head - before, since);
     p->depth--;
     pool_pump(p);
 }
@@ -397,17 +410,34 @@ static bool some_worker_starts(const struct pool *p)
     return false;
 }
 
-/* How long the workers will take for the queue; 0 as long as that is only a guess. */
-static int64_t drain_us(const struct pool *p)
+/* The work is slow enough for another process to pay, and the queue long. Fast work goes through one process faster
+ * than Redis could feed two. */
+static bool drains_slowly(const struct pool *p)
 {
     int64_t each = 0;
     list_each(at, &p->workers) {
         const struct worker *w = container_of(at, struct worker, node);
         if (w->measured < MEASURED)
-            return 0;
+            return false;
         each += w->each_us;
     }
-    return (int64_t)p->queue_n * each / p->worker_n / p->worker_n;
+    each /= p->worker_n;
+    return each >= SLOW_US && (int64_t)p->queue_n * each / p->worker_n >= DRAIN_US;
+}
+
+/* Every worker has had its claim for long. */
+static bool stands(const struct pool *p)
+{
+    int64_t now = clock_mono_us();
+    list_each(at, &p->workers) {
+        struct worker *w = container_of(at, struct worker, node);
+        uint32_t number;
+        int64_t since;
+        at_work(w, &number, &since);
+        if (now - since < STANDS_US)
+            return false;
+    }
+    return true;
 }
 
 /* Is one more worker called for, now that none has room for the queue? */
@@ -415,11 +445,10 @@ static bool needs_worker(struct pool *p)
 {
     if (p->worker_n == 0)
         return true;
-    int64_t now = clock_mono_us();
     if (some_worker_starts(p) || p->worker_n >= p->kind->max_workers(p) ||
-        now < p->refused_until_us)
+        clock_mono_us() < p->refused_until_us)
         return false;
-    if (now - p->moved_us >= STANDS_US || drain_us(p) >= DRAIN_US)
+    if (drains_slowly(p) || stands(p))
         return true;
     if (!timer_armed(p->timer))
         timer_arm(p->timer, STANDS_US / 1000);
@@ -436,10 +465,8 @@ static bool grow(struct pool *p)
         return false;
     }
     struct err e;
-    if (start_worker(p, &e)) {
-        p->moved_us = clock_mono_us();
+    if (start_worker(p, &e))
         return container_of(p->workers.prev, struct worker, node)->ready;
-    }
     snprintf(p->refusal, sizeof p->refusal, "%.*s", (int)sizeof p->refusal - 1, e.text);
     refuse(p, runner_spawn_outcome(&e));
     if (p->worker_n == 0)
@@ -471,7 +498,6 @@ static void send(struct worker *w)
         if (p->frames.n > UNWRITTEN_MAX)
             break;
     }
-    p->moved_us = now;
     if (w->head == w->tail)
         return;
     proc_write(w->proc, buf_view(&p->frames));
@@ -529,8 +555,6 @@ struct pool *pool_new(const struct pool_kind *kind, const char *name, void *own)
 
 void pool_add(struct pool *p, struct claim *c)
 {
-    if (p->queue_n == 0)
-        p->moved_us = clock_mono_us();
     queue_push(p, c);
 }
 

@@ -34,6 +34,8 @@ struct pool_kind {
     void (*on_bytes)(struct worker *w, struct str bytes);
     /* Which number it works on and since when; it may be wrong, the child says so. NULL: the oldest. */
     void (*at_work)(struct worker *w, uint32_t *number, int64_t *since_us);
+    /* Time that its child has spent on claims so far. NULL: it is taken from when answers come. */
+    int64_t (*worked_us)(const struct worker *w);
     void (*on_tick)(struct worker *w);  /* may be NULL */
     void (*on_ended)(struct worker *w); /* frees w->own */
     void (*on_gone)(struct pool *p);    /* frees p->own; p is freed after it */
@@ -62,8 +64,9 @@ struct worker {
     uint32_t tail;
     int64_t head_since_us; /* when the oldest became the oldest */
     int64_t idle_since_us;
-    int64_t each_us; /* running average of one claim */
-    int measured;    /* batches that went into it */
+    int64_t each_us;   /* running average of one claim */
+    int measured;      /* batches that went into it */
+    int64_t worked_us; /* of the child at the last batch */
     struct timer *timer;
     int64_t timer_at_us;
     struct lines lines; /* its stderr */
@@ -81,7 +84,6 @@ struct pool {
     size_t queue_cap;
     size_t queue_head;
     size_t queue_n;
-    int64_t moved_us; /* when a claim last left the queue */
     struct timer *timer;
     struct buf frames; /* scratch of sending */
     bool retired;

@@ -44,6 +44,7 @@ struct wire_answer {
 struct wire_progress {
     _Atomic uint32_t begun;     /* number of the last job begun, + 1; 0: none yet */
     _Atomic int64_t begun_us;   /* clock_mono_us() then */
+    _Atomic int64_t worked_us;  /* spent in jobs so far */
     _Atomic uint64_t committed; /* bytes of finished frames, written out or not */
 };
 
