@@ -177,7 +177,7 @@ static const char *const settings[][2] = {
     {"appendfsync", "always"},
     {"save", ""},
     {"maxmemory-policy", "noeviction"},
-    {"hash-max-listpack-value", "1024"},
+    {"hash-max-listpack-value", "16384"},
     {"daemonize", "no"},
 };
 
