@@ -141,7 +141,7 @@ static void reply(struct webhook *w, int status, const char *outcome, struct str
         static struct buf location;
         buf_clear(&location);
         buf_puts(&location, "/v1/runs/");
-        buf_url_encode(&location, run);
+        buf_str(&location, run); /* a UUID */
         http_set_header(q, "location", buf_view(&location));
     }
     http_reply_json(q, status, buf_view(&json));
