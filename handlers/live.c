@@ -35,10 +35,8 @@ static void on_message(struct hub_client *h, struct str text);
 
 void live_send(struct live_client *c, struct hub_msg *m)
 {
-    if (!c->hub)
-        return;
-    metric_add(METRIC_LIVE_SENT, 1);
-    hub_send(c->hub, m);
+    if (c->hub)
+        hub_send(c->hub, m);
 }
 
 void live_say(struct live_client *c, const struct buf *text)
@@ -199,7 +197,7 @@ static void handle_lag(void *arg)
 static void on_lag(struct hub_client *h)
 {
     struct live_client *c = hub_user(h);
-    if (c->lag_told)
+    if (!c || c->lag_told)
         return;
     c->lag_told = true;
     loop_defer(handle_lag, c);
@@ -394,6 +392,8 @@ static void on_message(struct hub_client *h, struct str text)
 {
     struct live_client *c = hub_user(h);
     struct err e = {0};
+    if (!c)
+        return; /* we are stopping */
     must(c->magic == MAGIC);
     struct json *message = json_parse(text, &e);
     if (!message) {
@@ -504,8 +504,12 @@ void live_stop(void)
     if (!live.started)
         return;
     live.stopping = true;
-    list_each_safe(at, &live.clients)
-        free_client(container_of(at, struct live_client, link));
+    list_each_safe(at, &live.clients) {
+        struct live_client *c = container_of(at, struct live_client, link);
+        if (c->hub)
+            hub_set_user(c->hub, NULL); /* its end may come later */
+        free_client(c);
+    }
     live_read_finish();
     live_topic_finish();
     timer_free(live.tick);
