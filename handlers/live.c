@@ -145,6 +145,9 @@ static void leave(struct live_client *c)
 {
     list_remove(&c->queue);
     live_drop_hold(c);
+    if (c->snapshot)
+        hub_msg_release(c->snapshot);
+    c->snapshot = NULL;
     if (c->state == LIVE_CATCHING_UP)
         live_end_empty_catch_ups();
 }
@@ -493,23 +496,18 @@ void live_start(void)
     list_init(&live.gathering);
     list_init(&live.catch_ups);
     list_init(&live.paused);
+    list_init(&live.awaiting);
     live.tick = timer_new(on_tick, NULL);
     live.map_due = timer_new(on_map_due, NULL);
     live.retry = timer_new(on_retry, NULL);
     store_on_state(on_store, NULL);
 }
 
-void live_stop(void)
+/* Behind the clients whose end was told already and is on its way. */
+static void finish(void *arg)
 {
-    if (!live.started)
-        return;
-    live.stopping = true;
-    list_each_safe(at, &live.clients) {
-        struct live_client *c = container_of(at, struct live_client, link);
-        if (c->hub)
-            hub_set_user(c->hub, NULL); /* its end may come later */
-        free_client(c);
-    }
+    (void)arg;
+    must(list_empty(&live.clients));
     live_read_finish();
     live_topic_finish();
     timer_free(live.tick);
@@ -517,4 +515,19 @@ void live_stop(void)
     timer_free(live.retry);
     live.tick = live.map_due = live.retry = NULL;
     live.started = false;
+}
+
+void live_stop(void)
+{
+    if (!live.started || live.stopping)
+        return;
+    live.stopping = true;
+    list_each_safe(at, &live.clients) {
+        struct live_client *c = container_of(at, struct live_client, link);
+        if (!c->hub)
+            continue;
+        hub_set_user(c->hub, NULL); /* its end may come later */
+        free_client(c);
+    }
+    loop_defer(finish, NULL);
 }

@@ -67,6 +67,8 @@ struct live_client {
     uint64_t sent;      /* id of the last event it was given */
     uint64_t seen;      /* catching up: id of the last event looked at; at first its `after` */
     uint64_t hold_from; /* events above are in the hold */
+    struct hub_msg *snapshot; /* kept until the reader has brought what is older */
+    uint64_t snapshot_id;
     struct live_held *held;
     uint32_t held_n, held_cap;
     int64_t lag_wait_ms;
@@ -84,6 +86,7 @@ struct live_self {
     bool round_planned;
     struct list catch_ups;
     struct list paused;
+    struct list awaiting;  /* clients whose snapshot is ahead of the reader */
     struct timer *tick;    /* looks after paused and lagged clients */
     struct timer *map_due; /* the pipelines' map */
     struct timer *retry;   /* of rounds that Redis failed */
@@ -129,5 +132,6 @@ void live_read_finish(void);
 /* live_snapshot.c */
 void live_snapshot_join(struct live_client *c); /* is WAITING, its named topics are asked for */
 void live_snapshot_retry(void);
+void live_snapshot_deliver(void); /* those that the reader has reached */
 
 #endif

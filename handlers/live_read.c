@@ -109,6 +109,8 @@ static void on_event(void *arg, const struct event *ev, const struct err *e)
     for (size_t i = 0; i < self.match_n; i++)
         give_to_all(self.matches[i], ev);
     live.position = ev->id;
+    if (!list_empty(&live.awaiting))
+        live_snapshot_deliver();
     live_map_send_soon(false);
 }
 

@@ -150,6 +150,35 @@ static void deliver(struct live_client *c, uint64_t id, struct hub_msg *m)
         live_go(c);
 }
 
+/* For topics that it had before a client must be given all events up to the snapshot first, and the reader may be behind it. */
+static void deliver_in_order(struct live_client *c, uint64_t id, struct hub_msg *m)
+{
+    bool old = false;
+    for (uint32_t i = 0; i < c->sub_n; i++)
+        old |= !c->subs[i]->fresh;
+    if (!old || live.position >= id) {
+        deliver(c, id, m);
+        return;
+    }
+    c->snapshot = hub_msg_ref(m);
+    c->snapshot_id = id;
+    list_append(&live.awaiting, &c->queue);
+}
+
+void live_snapshot_deliver(void)
+{
+    list_each_safe(at, &live.awaiting) {
+        struct live_client *c = container_of(at, struct live_client, queue);
+        if (live.position < c->snapshot_id)
+            continue;
+        struct hub_msg *m = c->snapshot;
+        c->snapshot = NULL;
+        list_remove(&c->queue);
+        deliver(c, c->snapshot_id, m);
+        hub_msg_release(m);
+    }
+}
+
 /* One text for all clients that named the same topics. */
 static void deliver_all(struct round *r)
 {
@@ -169,7 +198,7 @@ static void deliver_all(struct round *r)
             buf_clear(&last_names);
             buf_str(&last_names, buf_view(&names));
         }
-        deliver(c, r->id, m);
+        deliver_in_order(c, r->id, m);
     }
     if (m)
         hub_msg_release(m);
