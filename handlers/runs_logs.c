@@ -160,6 +160,12 @@ static void on_event(void *arg, const struct event *ev, const struct err *e)
 {
     struct stream *s = arg;
     must(s->magic == MAGIC);
+    if (e &&
+        e->code == ERR_NOT_FOUND) { /* the reader is at its end; who comes back gets a new one */
+        if (s->begun)
+            finish(s);
+        return;
+    }
     if (!e && !str_is(ev->run, s->id))
         return;
     if (!e && (str_is(ev->kind, "run.done") || str_is(ev->kind, "run.failed")))
@@ -203,6 +209,23 @@ static void on_run(void *arg, struct str json, struct str next, const struct err
     http_begin(s->q, 200, s->sse ? "text/event-stream" : "application/x-ndjson");
     s->begun = true;
     ask(s);
+}
+
+/* From an id on, not from "now": a reader may take its time to begin. */
+static void on_last(void *arg, uint64_t last, const struct err *e)
+{
+    struct stream *s = arg;
+    must(s->magic == MAGIC);
+    if (s->done || e) {
+        s->asking = false;
+        if (s->done)
+            release(s);
+        else
+            refuse(s, e);
+        return;
+    }
+    s->reader = event_read(last, on_event, s);
+    run_get(str_of(s->id), on_run, s);
 }
 
 static bool wants_events(struct http_req *q)
@@ -251,10 +274,11 @@ void runs_logs(struct http_req *q)
     }
     list_append(&logs.open, &s->link);
     http_on_gone(q, on_gone, s);
-    if (s->follow)
-        s->reader = event_read(EVENT_NOW, on_event, s);
     s->asking = true;
-    run_get(id, on_run, s);
+    if (s->follow)
+        event_last(on_last, s);
+    else
+        run_get(id, on_run, s);
 }
 
 void runs_stop(void)
