@@ -35,7 +35,8 @@ enum {
     COMMIT_MAX = 250,
     BEAT_MS = 2000,
     DEAD_MS = 7000,
-    RELEASE_MAX = 500
+    RELEASE_MAX = 500,
+    PAUSE_MS = 200
 };
 
 struct served {
@@ -85,6 +86,7 @@ static struct {
     struct timer *renew;
     struct timer *beat;
     struct timer *grace;
+    struct timer *pause; /* armed: Redis refuses writes for now */
     int64_t slot;
     bool
         exclusive; /* nobody else can hold claims in this Redis: what is claimed at the start is ours of old */
@@ -334,7 +336,10 @@ static bool call_again(struct batch *b, const struct err *e)
         stage_refresh(NULL, on_refreshed, b);
     else if (e->code == ERR_REDIS || e->code == ERR_CANCELLED)
         put_back(b);
-    else
+    else if (e->code == ERR_UNAVAILABLE) {
+        timer_arm(self.pause, PAUSE_MS); /* out of memory, a full disk, a replica: not for good */
+        put_back(b);
+    } else
         return false;
     return true;
 }
@@ -562,6 +567,12 @@ static void flush_finished(void)
         send_failures(failed);
 }
 
+/* Its end wakes the loop, whose next turn tries again. */
+static void on_pause(void *arg)
+{
+    (void)arg;
+}
+
 static bool all_quiet(void)
 {
     return list_empty(&self.working) && list_empty(&self.finished) && self.calls == 0;
@@ -572,7 +583,7 @@ static void finish_stop(void *arg);
 static void flush(void *arg)
 {
     (void)arg;
-    if (store_up() && self.finished_n != 0)
+    if (store_up() && self.finished_n != 0 && !timer_armed(self.pause))
         flush_finished();
     if (self.stopping) {
         if (self.stopped != NULL && (all_quiet() || !store_up()))
@@ -872,6 +883,7 @@ bool claim_start(const char *data_dir, struct err *e)
     self.prepare = loop_prepare_start(flush, NULL);
     self.renew = timer_new(on_renew, NULL);
     self.beat = timer_new(on_beat, NULL);
+    self.pause = timer_new(on_pause, NULL);
     timer_arm(self.renew, store_config()->set.lease / 3);
     timer_every(self.beat, BEAT_MS);
     listen_start(on_ring, NULL);
@@ -897,9 +909,10 @@ static void finish_stop(void *arg)
     listen_stop();
     timer_free(self.renew);
     timer_free(self.beat);
+    timer_free(self.pause);
     timer_free(self.grace);
     loop_prepare_stop(self.prepare);
-    self.renew = self.beat = self.grace = NULL;
+    self.renew = self.beat = self.grace = self.pause = NULL;
     close(self.slot_fd);
     if (self.slot != 0 && store_up()) {
         struct args a = {0};

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ledger is a stream whose entries hold the lines of one call each, newest last. A page is read backwards; its cursor is
- * "ENTRY/LINE", the place where the next page goes on. A line is found by its id by reading: from the id's own time forward if the id is ours, else
- * backwards through the (bounded) ledger. That costs nothing on the accept path, where it matters. */
+ * "ENTRY/LINE", the place where the next page goes on. A line is found by its id by reading backwards through the (bounded) ledger. That costs nothing on the accept path, where it matters. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,8 +21,8 @@ enum {
     BATCH_MAX = 50,
     KEPT_MAX = 500,
     PAGE = 50,
-    LINES_MAX = 512,
-    SEARCH_SLACK_MS = 60000
+    SEARCH_PAGE = 500,
+    LINES_MAX = 512
 };
 
 struct waiting {
@@ -144,7 +143,6 @@ struct read_op {
     char next[64];
     /* of a search */
     char *id;
-    bool forward;
     run_json_fn fn;
     ledger_body_fn body_fn;
     void *arg;
@@ -308,7 +306,7 @@ static void on_searched(void *arg, const struct reply *r, const struct err *e)
             }
         }
     }
-    if (reply_len(r) == PAGE)
+    if (reply_len(r) == SEARCH_PAGE)
         search(op, last);
     else
         finish_search(op, (struct str){NULL, 0}, NULL);
@@ -316,20 +314,15 @@ static void on_searched(void *arg, const struct reply *r, const struct err *e)
 
 static void search(struct read_op *op, const char *from)
 {
-    redis_cmd(store_work(), on_searched, op, op->forward ? "XRANGE" : "XREVRANGE", "hm:ledger",
-              from, op->forward ? "+" : "-", "COUNT", "50", NULL);
+    redis_cmd(store_work(), on_searched, op, "XREVRANGE", "hm:ledger", from, "-", "COUNT", "500",
+              NULL);
 }
 
 void ledger_get(struct str id, run_json_fn fn, void *arg)
 {
     struct read_op *op = mem_new(struct read_op);
     *op = (struct read_op){.id = mem_dup(id.p, id.n), .fn = fn, .arg = arg};
-    int64_t ms = id_wall_ms(id);
-    char from[32] = "+";
-    op->forward = ms > SEARCH_SLACK_MS;
-    if (op->forward)
-        snprintf(from, sizeof from, "%lld", (long long)(ms - SEARCH_SLACK_MS));
-    search(op, from);
+    search(op, "+");
 }
 
 /* Bodies: of a run in its input key, of others in hm:kept. */

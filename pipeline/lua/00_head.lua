@@ -9,7 +9,7 @@
 --   hm:epoch       number of changes of hm:stages: callers show the one they know
 --   hm:seq         number of the last event
 --   hm:events      stream one entry a call, with all its events as lines
---   hm:ledger      stream webhook deliveries, one entry a call
+--   hm:ledger      stream webhook deliveries, one entry a call; hm:ledger.seq the number of the last line
 --   hm:kept        stream bodies of deliveries that started nothing, for a replay
 --   hm:run:ID      hash   record of a run that a trigger started, or that failed
 --   hm:runs[:P]    list   such runs, oldest first, all and by pipeline; hm:runbase hash: how many were taken off the front of each
@@ -62,7 +62,16 @@ local function emit(lines, keep, count)
     local n = count or #lines
     if n == 0 then return end
     local last = call('INCRBY', 'hm:seq', n)
-    call('XADD', 'hm:events', 'MAXLEN', '~', keep, score_text(last - n + 1) .. '-0', 'n', n, 'e',
+    call('XADD', 'hm:events', 'MINID', '~', score_text(math.max(0, last - keep)), score_text(last - n + 1) .. '-0', 'n', n, 'e',
+        table.concat(lines, '\n'))
+end
+
+-- Lines of the ledger, numbered like events, so that it is kept by lines and not by entries.
+local function enter(lines, keep)
+    local n = #lines
+    if n == 0 then return end
+    local last = call('INCRBY', 'hm:ledger.seq', n)
+    call('XADD', 'hm:ledger', 'MINID', '~', score_text(math.max(0, last - keep)), score_text(last - n + 1) .. '-0', 'n', n, 'l',
         table.concat(lines, '\n'))
 end
 

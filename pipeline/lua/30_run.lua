@@ -66,9 +66,7 @@ local function ingest(_, a)
         end
     end
     for pipeline, list in pairs(runs) do list_runs(pipeline, list) end
-    if #ledger > 0 then
-        call('XADD', 'hm:ledger', 'MAXLEN', '~', a[3], '*', 'n', #ledger, 'l', table.concat(ledger, '\n'))
-    end
+    enter(ledger, a[3])
     flush_feeds(adds, ms)
     emit(lines, a[2], events)
     return out
@@ -87,7 +85,7 @@ local function ledger(_, a)
             call('XADD', 'hm:kept', 'MAXLEN', '~', a[3], '*', 'id', a[i + 1], 'hook', a[i + 2], 'headers', a[i + 3], 'body', a[i + 4])
         end
     end
-    call('XADD', 'hm:ledger', 'MAXLEN', '~', a[2], '*', 'n', #all, 'l', table.concat(all, '\n'))
+    enter(all, a[2])
     emit(lines, a[1])
     return #all
 end
@@ -97,7 +95,9 @@ local function log(_, a)
     local at = score_text(now_ms())
     local lines = {}
     for i = 3, #a, 4 do
-        call('XADD', 'hm:log:' .. a[i], 'MAXLEN', '~', a[2], '*', 's', a[i + 1], 'l', a[i + 2])
+        local name = 'hm:log:' .. a[i]
+        call('XADD', name, 'MAXLEN', '~', a[2], '*', 's', a[i + 1], 'l', a[i + 2])
+        call('EXPIRE', name, 604800) -- a week; a document has no record that would take its log with it
         lines[#lines + 1] = 'log\t' .. a[i] .. '\t\t{"stage":"' .. a[i + 1] .. '","line":' .. a[i + 3] .. ',"at":' .. at .. '}'
     end
     emit(lines, a[1])
