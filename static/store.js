@@ -60,7 +60,8 @@ function runPatch(run, ev) {
       const again = run && (d.cause === 'retry' || (run.finished && d.at > when(run.finished)));
       const later = run && run.state && !again;
       return {
-        ...d,
+        ...d, /* with the delivery's line: its id is not the run's */
+        delivery_id: d.outcome ? d.id : (run && run.delivery_id) || d.delivery_id,
         state: later ? run.state : d.state,
         cause: (run && run.cause) || d.cause,
         created: (run && run.created) || d.created || d.at,
@@ -93,7 +94,7 @@ function onRunEvent(ev) {
   const known = store.runs.index.get(ev.run);
   const makes = ev.type === 'run.queued' || ev.type === 'run.failed';
   if (known || makes) {
-    const patch = { id: ev.run, ...runPatch(known, ev) };
+    const patch = { ...runPatch(known, ev), id: ev.run };
     if (known && ev.type.startsWith('step.')) patch.lit = { ...known.lit, [stageName(ev.data.stage)]: stepState(ev) };
     listPut(store.runs, patch);
   }
@@ -112,7 +113,7 @@ function onOpenRun(ev) {
       data = { ...data, logged: (data.logged || 0) + 1 };
     }
   } else {
-    data = { ...data, ...runPatch(data, ev) };
+    data = { ...data, ...runPatch(data, ev), id: ev.run };
   }
   if (ev.type.startsWith('step.')) data.steps = stepsPatched(data.steps || [], ev);
   if (ev.type === 'step.done' && ev.key) data.keys = keysPatched(data.keys || [], ev.key, ev.data.out_version, ev.data.size);

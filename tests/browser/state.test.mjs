@@ -39,6 +39,14 @@ test('a retry takes a failed run up again and forgets its error', () => {
   assert.equal(run('c').cause, 'webhook');
 });
 
+test('an accepted delivery makes a run with an id of its own', () => {
+  applyBatch([snapshot({ runs: [], deliveries: [] })]);
+  const line = { id: 'delivery-1', outcome: 'accepted', run: 'e', event: 'push' };
+  applyBatch([{ id: '1', topic: 'deliveries', type: 'delivery', run: 'e', data: { ...line, at } }, queued('e', line)]);
+  assert.deepEqual(listItems(store.runs).map((r) => [r.id, r.delivery_id]), [['e', 'delivery-1']]);
+  assert.deepEqual(listItems(store.deliveries).map((d) => [d.id, d.run]), [['delivery-1', 'e']]);
+});
+
 test('newest first, and never more than the list may hold', () => {
   applyBatch([snapshot({ runs: [{ id: 'old', state: 'succeeded' }, { id: 'older', state: 'succeeded' }] })]);
   applyBatch(Array.from({ length: 1000 }, (_, i) => queued(`r${i}`)));
