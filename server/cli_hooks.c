@@ -190,7 +190,7 @@ static char *event_of_file(const char *path)
 static bool read_payload(struct cli *c, struct sending *s, struct err *e)
 {
     const char *what = c->args[1];
-    if (strcmp(s->scheme->name, "github") == 0 && is_sample(what) && access(what, R_OK) != 0)
+    if (strcmp(s->scheme->name, "github") == 0 && is_sample(what)) /* a file of that name: ./push */
         return read_sample(s->scheme->name, what, &s->body, e);
     bool marked = what[0] == '@' || strcmp(what, "-") == 0;
     char *file = marked ? mem_strdup(what) : mem_format("@%s", what);
