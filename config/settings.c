@@ -218,6 +218,7 @@ void settings_environment(struct load *l)
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *row = &rows[i];
         struct place at = {.where = row->env};
+        const char *value = getenv(row->env);
         if (row->env[0] == '\0')
             continue;
         if (strcmp(row->name, "token") == 0 || strcmp(row->name, "redis") == 0) {
@@ -225,8 +226,8 @@ void settings_environment(struct load *l)
             if (load_variable(l, at, row->name, row->env, &secret) && secret != NULL)
                 set(l, at, row, str_of(secret));
             mem_free(secret);
-        } else if (getenv(row->env) != NULL && getenv(row->env)[0] != '\0') {
-            set(l, at, row, str_of(getenv(row->env)));
+        } else if (value != NULL && value[0] != '\0') {
+            set(l, at, row, str_of(value));
         }
     }
 }

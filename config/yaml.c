@@ -174,8 +174,10 @@ static bool place_node(struct reading *r, struct node *n)
 static bool add_weight(struct reading *r, const struct node *n)
 {
     r->weight += n->weight;
-    for (size_t i = 0; i < r->depth; i++)
+    for (size_t i = 0; i < r->depth; i++) {
+        must(r->levels[i].node != NULL);
         r->levels[i].node->weight += n->weight;
+    }
     if (r->weight <= YAML_NODES_MAX)
         return true;
     report_error(r->report, n->at, "the file is too big: more than %d values, aliases counted out",
@@ -210,12 +212,13 @@ static bool on_scalar(struct reading *r, struct fy_event *ev)
     n->plain = style == FYSS_PLAIN;
     if (style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED)
         n->at.column--; /* the mark stands behind the quote */
-    bool as_key = r->depth != 0 && r->levels[r->depth - 1].node->type == NODE_MAP &&
-                  r->levels[r->depth - 1].key == NULL;
+    const struct level *in = r->depth != 0 ? &r->levels[r->depth - 1] : NULL;
+    must(in == NULL || in->node != NULL);
+    bool as_key = in != NULL && in->node->type == NODE_MAP && in->key == NULL;
     if (!as_key && is_null_text(n)) {
         n->type = NODE_NULL;
-        if (value == NULL && r->depth != 0 && r->levels[r->depth - 1].key != NULL)
-            n->at = r->levels[r->depth - 1].key->at; /* nothing was written: show its key */
+        if (value == NULL && in != NULL && in->key != NULL)
+            n->at = in->key->at; /* nothing was written: show its key */
     }
     return set_anchor(r, token_text(ev->scalar.anchor), n) && add_weight(r, n) && place_node(r, n);
 }

@@ -177,6 +177,7 @@ static void add_row(const struct table *t, struct buf *out, const char *const *c
 
 void table_render(const struct table *t, struct buf *out, bool colours, size_t width)
 {
+    must(t->columns != 0);
     size_t *widths = mem_zero(t->columns, sizeof *widths);
     for (size_t i = 0; i < t->columns; i++)
         widths[i] = length(t->heads[i]);
