@@ -209,8 +209,8 @@ START_TEST(command_that_does_not_read_its_input_is_no_trouble)
 {
     char *value = mem_alloc(300001);
     memset(value, '1', 300000);
-    memcpy(value, "\"", 1);
-    memcpy(value + 299999, "\"", 2);
+    value[0] = value[299999] = '"';
+    value[300000] = '\0';
     start("[echo, '{}']", WRITE);
     assert_given(harness_do("s", value), CLAIM_OK, "{}");
     mem_free(value);

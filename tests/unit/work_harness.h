@@ -8,6 +8,7 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,6 +223,14 @@ static void harness_on_stopped(void *unused)
     loop_stop();
 }
 
+static int harness_remove(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+    (void)st;
+    (void)type;
+    (void)f;
+    return remove(path);
+}
+
 /* After work_stop. */
 static void harness_stopped(void)
 {
@@ -238,9 +247,7 @@ static void harness_stopped(void)
     }
     config_unref(harness.config);
     buf_finish(&harness.log);
-    char *command = mem_format("rm -rf '%s'", harness.dir);
-    ck_assert_int_eq(system(command), 0);
-    mem_free(command);
+    ck_assert_int_eq(nftw(harness.dir, harness_remove, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 static void harness_stop(void)
