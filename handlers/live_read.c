@@ -161,6 +161,15 @@ static void pause_client(struct live_client *c)
         timer_every(live.tick, PAUSE_TICK_MS);
 }
 
+/* The queue is written at the end of a turn, and a page of the log is many events in one. */
+static bool is_full(struct live_client *c)
+{
+    if (!c->hub || hub_queued(c->hub) <= live.queue_max / 4)
+        return false;
+    hub_flush(c->hub);
+    return hub_queued(c->hub) > live.queue_max / 4;
+}
+
 static void give_old(struct live_client *c, const struct event *ev)
 {
     for (uint32_t i = 0; i < c->sub_n && ev->id > c->sent; i++) {
@@ -173,7 +182,7 @@ static void give_old(struct live_client *c, const struct event *ev)
     if (c->seen >= c->hold_from) {
         list_remove(&c->queue);
         live_go(c);
-    } else if (c->hub && hub_queued(c->hub) > live.queue_max / 4) {
+    } else if (is_full(c)) {
         pause_client(c);
     }
 }

@@ -267,19 +267,38 @@ static void queue_and_flush(struct hub_client *c, struct hub_msg *m)
         list_append(&self.dirty, &c->dirty);
 }
 
+void hub_flush(struct hub_client *c)
+{
+    must(c->magic == CLIENT_MAGIC);
+    flush_client(c);
+}
+
+static bool no_room(const struct hub_client *c, const struct hub_msg *m)
+{
+    const struct hub_service *s = &c->service->s;
+    return c->queue_n > 0 &&
+           (c->queue_n >= s->max_queue || c->queue_bytes + m->frame_n > s->max_queue_bytes);
+}
+
+static void lags(struct hub_client *c)
+{
+    if (c->lagging)
+        return;
+    c->lagging = true;
+    c->service->s.on_lag(c);
+}
+
 void hub_send(struct hub_client *c, struct hub_msg *m)
 {
     must(c->magic == CLIENT_MAGIC);
     if (c->close_code != 0 || c->deaf)
         return;
-    const struct hub_service *s = &c->service->s;
-    bool full = c->queue_n >= s->max_queue || c->queue_bytes + m->frame_n > s->max_queue_bytes;
-    if (full && c->queue_n > 0) {
-        if (c->lagging)
+    if (no_room(c, m)) {
+        hub_flush(c); /* a burst of our own is no fault of the client's */
+        if (no_room(c, m)) {
+            lags(c);
             return;
-        c->lagging = true;
-        s->on_lag(c);
-        return;
+        }
     }
     queue_and_flush(c, m);
 }

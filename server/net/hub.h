@@ -48,6 +48,8 @@ void hub_set_user(struct hub_client *c, void *user);
 void *hub_user(const struct hub_client *c);
 void hub_close(struct hub_client *c, int code, const char *reason); /* on_close follows */
 size_t hub_queued(const struct hub_client *c);
+/* Writes what waits as far as the client takes it, now instead of at the end of this turn. hub_send does so when the queue is full. */
+void hub_flush(struct hub_client *c);
 void hub_clear_queue(struct hub_client *c); /* all that was not begun to be written */
 size_t hub_count(void);
 

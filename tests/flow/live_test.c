@@ -475,6 +475,25 @@ START_TEST(a_client_that_does_not_read_is_resynced_and_then_goes_on)
 }
 END_TEST
 
+START_TEST(a_burst_larger_than_the_queue_reaches_a_client_that_keeps_up)
+{
+    world_free(w);
+    w = world_make();
+    world_config(w, "main.yaml", "settings: {live_queue: 16}\n");
+    world_start(w);
+    struct world_ws *ws = open_live();
+    world_ws_send(ws, "{\"op\":\"subscribe\",\"topics\":[\"keys:a.*\"]}");
+    uint64_t id = snapshot_id(ws);
+    put_many("a", 1000);
+    for (int i = 0; i < 1000; i++) {
+        struct json *j = next(ws, NULL);
+        ck_assert_uint_eq(id_of(j), ++id);
+        json_free(j);
+    }
+    world_ws_close(ws);
+}
+END_TEST
+
 START_TEST(all_clients_of_a_topic_get_every_event_in_the_same_order)
 {
     enum { CLIENTS = 100, EVENTS = 50 };
@@ -646,6 +665,7 @@ Suite *live_suite(void)
     tcase_add_test(t, a_page_of_another_site_cannot_listen);
     tcase_add_test(t, with_a_token_only_who_has_it_can_listen);
     tcase_add_test(t, a_client_that_does_not_read_is_resynced_and_then_goes_on);
+    tcase_add_test(t, a_burst_larger_than_the_queue_reaches_a_client_that_keeps_up);
     tcase_add_test(t, all_clients_of_a_topic_get_every_event_in_the_same_order);
     tcase_add_test(t, subscribing_in_the_middle_of_traffic_misses_nothing_and_repeats_nothing);
     tcase_add_test(t, resuming_in_the_middle_of_traffic_misses_nothing_and_repeats_nothing);
