@@ -211,8 +211,8 @@ __attribute__((format(printf, 2, 3))) static void lose(struct redis *r, const ch
 static bool is_refusal_for_now(struct str text)
 {
     static const char *const prefixes[] = {
-        "LOADING ",    "OOM ",     "READONLY ",   "MISCONF ",    "BUSY ", "MASTERDOWN ", "EXECABORT ",
-        "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS ", "UNKILLABLE ", NULL,
+        "LOADING ",   "OOM ",        "READONLY ", "MISCONF ",    "BUSY ",       "MASTERDOWN ",
+        "EXECABORT ", "CLUSTERDOWN", "TRYAGAIN",  "NOREPLICAS ", "UNKILLABLE ", NULL,
     };
     for (size_t i = 0; prefixes[i] != NULL; i++) {
         if (str_starts(text, prefixes[i]))

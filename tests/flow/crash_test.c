@@ -19,10 +19,12 @@ static void put_batch(struct world *w, int from, bool *confirmed)
     struct buf lines = {0};
     for (int i = from; i < from + BATCH; i++)
         buf_printf(&lines,
-                   "{\"key\":\"pipeline.doc-%d.raw\",\"value\":{\"id\":\"doc-%d\",\"title\":\"T\",\"body\":\"One two "
+                   "{\"key\":\"pipeline.doc-%d.raw\",\"value\":{\"id\":\"doc-%d\",\"title\":\"T\","
+                   "\"body\":\"One two "
                    "Three four\"},\"if_version\":0}\n",
                    i, i);
-    struct world_reply r = world_http(w, "POST", "/v1/kv", "Content-Type: application/x-ndjson\r\n", buf_view(&lines));
+    struct world_reply r =
+        world_http(w, "POST", "/v1/kv", "Content-Type: application/x-ndjson\r\n", buf_view(&lines));
     struct str rest = buf_view(&r.body);
     for (int i = from; r.status == 200 && rest.p != NULL && i < from + BATCH; i++) {
         struct str line = str_split(&rest, '\n');
@@ -68,8 +70,10 @@ START_TEST(no_document_is_lost_or_doubled_by_twenty_kills)
         world_fail(w, "only %lld events", (long long)world_redis_int(w, "GET hm:seq"));
     for (int i = 0; i < DOCUMENTS_N; i += 100) {
         struct buf script = {0};
-        buf_puts(&script, "local n = 0 for i = tonumber(ARGV[1]), tonumber(ARGV[1]) + 99 do for _, s in ipairs({'raw','extracted','summary'}) do "
-                          "if redis.call('HGET', 'hm:kv:pipeline.doc-' .. i .. '.' .. s, 'version') == '1' then n = n + 1 end end end return n");
+        buf_puts(&script, "local n = 0 for i = tonumber(ARGV[1]), tonumber(ARGV[1]) + 99 do for _, "
+                          "s in ipairs({'raw','extracted','summary'}) do "
+                          "if redis.call('HGET', 'hm:kv:pipeline.doc-' .. i .. '.' .. s, "
+                          "'version') == '1' then n = n + 1 end end end return n");
         char from[16];
         snprintf(from, sizeof from, "%d", i);
         struct str argv[] = {STR("EVAL"), buf_view(&script), STR("0"), str_of(from)};

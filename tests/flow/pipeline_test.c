@@ -15,7 +15,8 @@
 static void put(struct world *w, const char *key, const char *value)
 {
     char *path = mem_format("/v1/kv/%s", key);
-    struct world_reply r = world_http(w, "PUT", path, "Content-Type: application/json\r\n", str_of(value));
+    struct world_reply r =
+        world_http(w, "PUT", path, "Content-Type: application/json\r\n", str_of(value));
     if (r.status != 200 && r.status != 201)
         world_fail(w, "PUT %s: %d %s", key, r.status, r.body.p);
     world_reply_finish(&r);
@@ -74,7 +75,8 @@ START_TEST(the_documents_stages_give_six_entities_thirteen_words_and_the_whole_b
     ck_assert_uint_eq(json_size(json_get(x, "entities")), 6);
     ck_assert_int_eq(json_int(json_get(s, "entity_count"), 0), 6);
     struct str line = json_str(json_get(s, "one_liner"));
-    ck_assert(str_is(line, "Revenue at Acme Corp grew 15% in Q3. The Berlin office expanded headcount."));
+    ck_assert(
+        str_is(line, "Revenue at Acme Corp grew 15% in Q3. The Berlin office expanded headcount."));
     json_free(s);
     json_free(x);
     mem_free(summary);
@@ -88,7 +90,8 @@ START_TEST(a_plain_hset_of_another_client_drives_the_stages)
     struct world *w = documents();
     world_redis_start(w);
     world_start(w);
-    struct str argv[] = {STR("HSET"), STR("hm:kv:pipeline.doc-001.raw"), STR("value"), STR(DOCUMENT)};
+    struct str argv[] = {STR("HSET"), STR("hm:kv:pipeline.doc-001.raw"), STR("value"),
+                         STR(DOCUMENT)};
     mem_free(world_redis_argv(w, 4, argv));
     mem_free(await(w, "pipeline.doc-001.summary"));
     ck_assert_int_eq(world_redis_int(w, "HGET hm:kv:pipeline.doc-001.raw version"), 1);
@@ -98,15 +101,17 @@ END_TEST
 
 START_TEST(a_client_with_its_own_version_counter_works_on_the_same_keys)
 {
-    static const char script[] = "local current_version = redis.call('HGET', KEYS[1], 'version') "
-                                 "if current_version == ARGV[2] then redis.call('HSET', KEYS[1], 'value', ARGV[1]) "
-                                 "redis.call('HINCRBY', KEYS[1], 'version', 1) return 1 end return 0";
+    static const char script[] =
+        "local current_version = redis.call('HGET', KEYS[1], 'version') "
+        "if current_version == ARGV[2] then redis.call('HSET', KEYS[1], 'value', ARGV[1]) "
+        "redis.call('HINCRBY', KEYS[1], 'version', 1) return 1 end return 0";
     struct world *w = documents();
     world_redis_start(w);
     world_start(w);
     put(w, "pipeline.doc-001.raw", "{\"id\":\"doc-001\",\"title\":\"Old\",\"body\":\"nothing\"}");
     mem_free(await(w, "pipeline.doc-001.summary"));
-    struct str argv[] = {STR("EVAL"), str_of(script), STR("1"), STR("hm:kv:pipeline.doc-001.raw"), STR(DOCUMENT), STR("1")};
+    struct str argv[] = {STR("EVAL"),   str_of(script), STR("1"), STR("hm:kv:pipeline.doc-001.raw"),
+                         STR(DOCUMENT), STR("1")};
     char *answer = world_redis_argv(w, 6, argv);
     ck_assert_str_eq(answer, "1");
     mem_free(answer);
@@ -121,7 +126,8 @@ START_TEST(a_write_whose_notification_nobody_heard_is_found_after_the_start)
 {
     struct world *w = documents();
     world_redis_start(w);
-    struct str argv[] = {STR("HSET"), STR("hm:kv:pipeline.doc-001.raw"), STR("value"), STR(DOCUMENT)};
+    struct str argv[] = {STR("HSET"), STR("hm:kv:pipeline.doc-001.raw"), STR("value"),
+                         STR(DOCUMENT)};
     mem_free(world_redis_argv(w, 4, argv));
     world_start(w);
     mem_free(await(w, "pipeline.doc-001.summary"));
@@ -129,14 +135,18 @@ START_TEST(a_write_whose_notification_nobody_heard_is_found_after_the_start)
 }
 END_TEST
 
-static const char one_stage[] = "extensions:\n  - {name: text, path: \"${HOOKMESH_EXT_DIR}/text.so\"}\n"
-                                "pipelines:\n  - name: document\n    stages:\n"
-                                "      - {name: extract, watch: \"pipeline.*.raw\", extension: text, job: extract, write: \"pipeline.{1}.extracted\"}\n";
+static const char one_stage[] =
+    "extensions:\n  - {name: text, path: \"${HOOKMESH_EXT_DIR}/text.so\"}\n"
+    "pipelines:\n  - name: document\n    stages:\n"
+    "      - {name: extract, watch: \"pipeline.*.raw\", extension: text, job: extract, write: "
+    "\"pipeline.{1}.extracted\"}\n";
 static const char both_stages[] =
     "extensions:\n  - {name: text, path: \"${HOOKMESH_EXT_DIR}/text.so\"}\n"
     "pipelines:\n  - name: document\n    stages:\n"
-    "      - {name: extract, watch: \"pipeline.*.raw\", extension: text, job: extract, write: \"pipeline.{1}.extracted\"}\n"
-    "      - {name: summarize, watch: \"pipeline.*.extracted\", also: [\"pipeline.{1}.raw\"], extension: text, job: summarize, write: \"pipeline.{1}.summary\"}\n";
+    "      - {name: extract, watch: \"pipeline.*.raw\", extension: text, job: extract, write: "
+    "\"pipeline.{1}.extracted\"}\n"
+    "      - {name: summarize, watch: \"pipeline.*.extracted\", also: [\"pipeline.{1}.raw\"], "
+    "extension: text, job: summarize, write: \"pipeline.{1}.summary\"}\n";
 
 START_TEST(a_stage_that_is_added_later_gets_the_keys_that_were_there_before)
 {
@@ -202,7 +212,8 @@ START_TEST(a_dead_document_runs_on_after_its_value_was_mended_and_retried)
     world_start(w);
     put(w, "pipeline.doc-001.raw", "{\"id\":7}");
     world_wait_json(w, "/v1/runs/document.doc-001", "state", "dead");
-    struct world_reply r = world_http(w, "POST", "/v1/runs/document.doc-001/retry", NULL, (struct str){NULL, 0});
+    struct world_reply r =
+        world_http(w, "POST", "/v1/runs/document.doc-001/retry", NULL, (struct str){NULL, 0});
     ck_assert_int_eq(r.status / 100, 2);
     world_reply_finish(&r);
     world_wait_json(w, "/v1/runs/document.doc-001", "state", "dead");
