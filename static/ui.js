@@ -134,8 +134,8 @@ export function Empty({ icon, title, text, command }) {
     ${command && html`<div class="cmd"><span class="grow">${command}</span><${Copy} text=${command} label="Copy command" tiny /></div>`}</div>`;
 }
 
-export function Note({ colour = 'red', icon = 'bad', title, children }) {
-  return html`<section class="note ${colour}" aria-label=${title}><${Icon} name=${icon} size=${18} /><div class="grow"><h2>${title}</h2>${children}</div></section>`;
+export function Note({ colour = 'red', icon = 'bad', title, at, children }) {
+  return html`<section class="note ${colour}" aria-label=${title}><${Icon} name=${icon} size=${18} /><div class="grow"><div class="note-head"><h2>${title}</h2>${at && html`<${Time} at=${at} />`}</div>${children}</div></section>`;
 }
 
 /* JSON as coloured text, built as nodes. Very large values are shown plain. */

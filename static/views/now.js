@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from '../vendor/preact.js';
 import { store, listItems, when } from '../store.js';
 import { getPage, post } from '../api.js';
-import { Act, ago, Empty, Note, number, say, State, Time } from '../ui.js';
+import { Act, ago, Empty, Note, number, say, State } from '../ui.js';
 import { Icon } from '../icons.js';
 import { useSelection } from '../keyboard.js';
 import { draw, path } from '../nav.js';
@@ -65,15 +65,15 @@ function Need({ group }) {
     const retryAll = async () => {
       for (const r of group.items.slice(0, 100)) await retryRun(r.id);
     };
-    return html`<${Note} colour="red" icon="dead" title=${`${n === 1 ? 'A run' : `${n} runs`} of ${first.pipeline} failed`}>
+    return html`<${Note} colour="red" icon="dead" title=${`${n === 1 ? 'A run' : `${n} runs`} of ${first.pipeline} failed`} at=${first.finished || first.created}>
       <pre class="error clamp">${first.error || 'No reason was recorded.'}</pre>
       <div class="tools"><a class="btn small" href=${n === 1 ? path('runs', first.id) : '#/runs?state=failed'}>${n === 1 ? 'Open' : 'Show them'}</a>
-        <${Act} small icon="retry" label=${n === 1 ? 'Retry' : `Retry ${Math.min(n, 100)}`} run=${retryAll} /><button type="button" class="btn small bare" title="Until the next one comes" onClick=${() => putAside(group)}>Put aside</button><span class="dim">last <${Time} at=${first.finished || first.created} /></span></div><//>`;
+        <${Act} small icon="retry" label=${n === 1 ? 'Retry' : `Retry ${Math.min(n, 100)}`} run=${retryAll} /><button type="button" class="btn small bare" title="Until the next one comes" onClick=${() => putAside(group)}>Put aside</button></div><//>`;
   }
-  return html`<${Note} colour="red" icon="shield" title=${`${n === 1 ? 'A delivery' : `${n} deliveries`} to ${first.hook} ${n === 1 ? 'was' : 'were'} ${first.outcome === 'unrouted' ? 'not routed' : 'rejected'}`}>
+  return html`<${Note} colour="red" icon="shield" title=${`${n === 1 ? 'A delivery' : `${n} deliveries`} to ${first.hook} ${n === 1 ? 'was' : 'were'} ${first.outcome === 'unrouted' ? 'not routed' : 'rejected'}`} at=${first.received_at || first.at}>
     <p class="wrap clamp">${first.reason}</p>
     <div class="tools"><a class="btn small" href=${n === 1 ? path('deliveries', first.id) : `#/deliveries?outcome=${first.outcome}`}>${n === 1 ? 'Open' : 'Show them'}</a>
-      ${n === 1 && html`<${Act} small icon="retry" label="Replay" run=${() => replay(first.id)} />`}<button type="button" class="btn small bare" title="Until the next one comes" onClick=${() => putAside(group)}>Put aside</button><span class="dim">last <${Time} at=${first.received_at || first.at} /></span></div><//>`;
+      ${n === 1 && html`<${Act} small icon="retry" label="Replay" run=${() => replay(first.id)} />`}<button type="button" class="btn small bare" title="Until the next one comes" onClick=${() => putAside(group)}>Put aside</button></div><//>`;
 }
 
 /* Dead letters of documents and of runs older than the list; counted by the map's stages. */
@@ -142,7 +142,7 @@ function Letters({ letters, dead }) {
     await post('/v1/dlq/retry');
     say('All dead letters are tried again', 'retry');
   };
-  return html`<${Note} colour="red" icon="dead" title=${`${number(dead)} ${dead === 1 ? 'input' : 'inputs'} in the dead letters`}>
+  return html`<${Note} colour="red" icon="dead" title=${`${number(dead)} ${dead === 1 ? 'input' : 'inputs'} in the dead letters`} at=${first.at}>
     <p class="wrap"><span class="mono">${first.stage}</span> gave up on <a class="link mono" href=${path('runs', first.run)}>${first.key}</a></p>
     <pre class="error clamp">${first.error}</pre>
     <div class="tools"><a class="btn small" href=${path('runs', first.run)}>Open the last</a><${Act} small icon="retry" label=${`Retry all ${number(dead)}`} run=${retryAll} /><${State} of="dead" /></div><//>`;

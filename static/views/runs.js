@@ -23,7 +23,7 @@ export function runCause(run) {
   const s = run.summary || {};
   const by = s.sender ? `by ${s.sender}` : '';
   const cause = { webhook: run.hook, replay: 'replayed by hand', key: 'key written', retry: 'retried' }[run.cause] || run.cause;
-  return [by, s.ref && s.ref.replace('refs/heads/', ''), cause].filter(Boolean).join(' · ');
+  return [by, s.ref && s.ref.replace(/^refs\/(heads|tags)\//, ''), cause].filter(Boolean).join(' · ');
 }
 
 export function runTook(run) {
@@ -39,6 +39,7 @@ export async function retryRun(id, fromStart) {
 /* One bar a stage, lit by the stage's events; a finished run's are known without them. */
 export function Strip({ run, stages }) {
   if (!stages || !stages.length) return null;
+  if (ended(run.state) && run.state !== 'succeeded' && !run.lit) return null; /* how far it came is not known here */
   const colours = stages.map((s) => {
     const lit = run.lit && run.lit[s.name];
     if (run.state === 'succeeded') return 'green';
