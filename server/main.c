@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One binary: the server, its client, and the child that hosts shared objects. */
+#include <stdio.h>
 #include <string.h>
 
 #include "cli.h"
+#include "demo.h"
 #include "serve.h"
 #include "work/work.h"
 
@@ -16,10 +18,16 @@ int main(int argc, char **argv)
         return cli_main(argc, argv);
     struct serve_options options;
     int code;
-    if (cli_serve_options(argc - 1, argv + 1, &options))
-        code = serve_main(&options, argv + 2, demo);
-    else
+    struct err e;
+    if (!cli_serve_options(argc - 1, argv + 1, &options)) {
         code = options.exit_code;
+    } else if (demo && !demo_prepare(&options, &e)) {
+        fprintf(stderr, "hookmesh: %s\n", e.text);
+        code = EXIT_FAILED;
+    } else {
+        code = serve_main(&options, argv + 2, demo);
+    }
+    demo_finish();
     serve_options_finish(&options);
     return code;
 }

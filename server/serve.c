@@ -24,6 +24,7 @@
 #include "core/run.h"
 #include "core/stage.h"
 #include "core/store.h"
+#include "demo.h"
 #include "handlers/auth.h"
 #include "handlers/hooks.h"
 #include "handlers/live.h"
@@ -147,20 +148,6 @@ static char *static_dir(void)
     return mem_strdup(HOOKMESH_SOURCE_DIR "/static");
 }
 
-/* What a person who has never seen it does next. */
-static void show_demo(void)
-{
-    printf("\nhookmesh %s is up.\n\n"
-           "  Dashboard   %s/login?code=%s\n"
-           "  A webhook   hookmesh send github push --to %s --secret \"$HOOKMESH_SECRET_GITHUB\"\n"
-           "  A document  hookmesh kv put pipeline.doc-001.raw "
-           "'{\"id\":\"doc-001\",\"title\":\"Hello\",\"body\":\"Hello from Berlin.\"}' --url %s\n"
-           "              hookmesh kv get pipeline.doc-001.summary --url %s\n\n"
-           "Ctrl-C stops it.\n",
-           HOOKMESH_VERSION, self.url.p, auth_one_time_code(), self.url.p, self.url.p, self.url.p);
-    fflush(stdout);
-}
-
 static void check_ready(void *arg)
 {
     (void)arg;
@@ -170,7 +157,7 @@ static void check_ready(void *arg)
     }
     log_info("serve", "ready", "url=%s stages=%zu", self.url.p, stage_count());
     if (self.demo)
-        show_demo();
+        demo_show(self.url.p);
 }
 
 static bool open_port(struct err *e)

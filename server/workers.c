@@ -90,18 +90,15 @@ static void start_worker(void *arg)
         given++;
     char **words = mem_zero(given + 16, sizeof *words);
     size_t n = 0;
-    char *data = mem_format("data=%s/worker-%d", self.config->set.data, w->number);
-    char *redis = mem_format("redis=%s", self.redis);
-    char *listen = mem_format("listen=%s", self.listen);
+    char *data = mem_format("%s/worker-%d", self.config->set.data, w->number);
     words[n++] = mem_strdup("/proc/self/exe");
     words[n++] = mem_strdup("serve");
     for (size_t i = 0; i < given; i++)
         words[n++] = mem_strdup(self.argv[i]);
-    const char *sets[] = {data, redis, listen};
-    for (size_t i = 0; i < 3; i++) {
-        words[n++] = mem_strdup("--set");
-        words[n++] = mem_strdup(sets[i]);
-    }
+    const char *more[] = {"--workers", "1",        "--data",   data,
+                          "--redis",   self.redis, "--listen", self.listen};
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
+        words[n++] = mem_strdup(more[i]); /* of a flag that is given twice the last one counts */
     size_t vars = 0;
     while (environ[vars] != NULL)
         vars++;
@@ -124,8 +121,6 @@ static void start_worker(void *arg)
         mem_free(words[i]);
     mem_free(words);
     mem_free(data);
-    mem_free(redis);
-    mem_free(listen);
 }
 
 static bool hold_port(struct err *e)
