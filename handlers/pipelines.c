@@ -177,6 +177,7 @@ static void start(struct http_req *q, const struct pipeline *p, const char *id, 
     op->run = mem_strdup(id);
     struct ingest in = {.hook = &op->origin,
                         .event = STR("start"),
+                        .cause = "api",
                         .key = key,
                         .value = http_body(q),
                         .received_ms = clock_wall_us() / 1000,

@@ -111,7 +111,8 @@ static void describe(struct buf *out, const struct ingest_op *op)
 {
     const struct ingest *in = &op->in;
     buf_char(out, '{');
-    buf_json_field(out, "cause", in->replay ? STR("replay") : STR("webhook"));
+    const char *cause = in->cause != NULL ? in->cause : in->replay ? "replay" : "webhook";
+    buf_json_field(out, "cause", str_of(cause));
     buf_json_field(out, "hook", str_of(op->hook_path));
     buf_json_field(out, "event", in->event);
     buf_json_field(out, "delivery", in->external_id);

@@ -28,6 +28,7 @@ struct ingest {
     int64_t received_ms;
     int64_t size; /* of the body as received */
     bool replay;  /* made by hand from the ledger: not a duplicate of itself */
+    const char *cause; /* a literal; NULL: "webhook", or "replay" */
 };
 
 enum ingest_outcome { INGEST_ACCEPTED, INGEST_DUPLICATE };

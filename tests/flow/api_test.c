@@ -107,6 +107,7 @@ START_TEST(a_job_started_by_hand_runs_to_its_result)
     world_wait_json(w, path, "state", "succeeded");
     struct world_reply r = world_get_json(w, path);
     ck_assert_str_eq(field(r.json, "pipeline"), "echo");
+    ck_assert_str_eq(field(r.json, "cause"), "api");
     ck_assert_str_eq(field(r.json, "steps.0.state"), "succeeded");
     char key[256];
     snprintf(key, sizeof key, "/v1/kv/%s", field(r.json, "steps.0.key_out"));
