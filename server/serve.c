@@ -80,12 +80,6 @@ bool serve_parse_listen(const char *listen, char host[256], int *port, struct er
     return true;
 }
 
-bool serve_is_loopback(const char *host)
-{
-    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-           strncmp(host, "127.", 4) == 0;
-}
-
 static bool make_data_dir(const char *path, struct err *e)
 {
     char *copy = mem_strdup(path);
@@ -345,20 +339,6 @@ static void on_signal(void *arg, int signo)
     stop();
 }
 
-static bool check_exposure(struct err *e)
-{
-    char host[256];
-    int port;
-    if (!serve_parse_listen(self.config->set.listen, host, &port, e))
-        return false;
-    if (!serve_is_loopback(host) && self.config->set.token[0] == '\0')
-        return err_fail(e, ERR_CONFIG,
-                        "listening on %s lets others in; set HOOKMESH_TOKEN (or "
-                        "HOOKMESH_TOKEN_FILE) first, or listen on 127.0.0.1",
-                        host);
-    return true;
-}
-
 static struct config *load(void)
 {
     struct buf report = {0};
@@ -409,7 +389,7 @@ int serve_main(const struct serve_options *o, char **argv, bool demo)
     log_setup(level, strcmp(set->log_format, "json") == 0, STDERR_FILENO);
     for (char **w = self.config->warnings; w != NULL && *w != NULL; w++)
         log_warn("config", "warning", "text=%s", log_quotez(*w));
-    if (!check_exposure(&e) || !make_data_dir(set->data, &e) || !loop_start(&e)) {
+    if (!make_data_dir(set->data, &e) || !loop_start(&e)) {
         fprintf(stderr, "hookmesh: %s\n", e.text);
         config_unref(self.config);
         return 1;

@@ -14,6 +14,5 @@ int serve_main(const struct serve_options *o, char **argv, bool demo);
 
 /* "127.0.0.1:4665", "[::1]:0" */
 bool serve_parse_listen(const char *listen, char host[256], int *port, struct err *e) MUST_CHECK;
-bool serve_is_loopback(const char *host);
 
 #endif

@@ -10,13 +10,10 @@
 
 #include <string.h>
 
-/* The table's own allocation failures end the process, as everywhere (mem.h). */
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
-
 #include "base/err.h"
+#include "base/list.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "core/args.h"
@@ -35,7 +32,8 @@ enum {
 };
 
 struct ring {
-    UT_hash_handle hh;
+    struct map_node node;
+    struct list order; /* in self.order, oldest first */
     int balance;
     int64_t since_us;
     char key[];
@@ -53,7 +51,8 @@ struct look {
 static struct {
     listen_fn fn;
     void *arg;
-    struct ring *rings;
+    struct map rings;
+    struct list order;
     struct timer *doubts;
     struct timer *sweep;
     bool running;
@@ -75,24 +74,30 @@ static void free_look(struct look *l)
     mem_free(l);
 }
 
+static void forget(struct ring *r)
+{
+    map_remove(&self.rings, &r->node);
+    list_remove(&r->order);
+    mem_free(r);
+}
+
 static void turn(struct str key, int by)
 {
-    struct ring *r;
-    HASH_FIND(hh, self.rings, key.p, key.n, r);
+    struct map_node *node = map_find(&self.rings, key);
+    struct ring *r = node != NULL ? container_of(node, struct ring, node) : NULL;
     if (r == NULL) {
         r = mem_alloc(sizeof *r + key.n + 1);
         r->balance = 0;
         r->since_us = loop_now_us();
         memcpy(r->key, key.p, key.n);
         r->key[key.n] = '\0';
-        HASH_ADD_KEYPTR(hh, self.rings, r->key, key.n, r);
+        map_add(&self.rings, &r->node, (struct str){r->key, key.n});
+        list_append(&self.order, &r->order);
     }
     r->balance += by;
-    if (r->balance == 0) {
-        HASH_DEL(self.rings, r);
-        mem_free(r);
-    }
-    if (self.rings != NULL && !timer_armed(self.doubts))
+    if (r->balance == 0)
+        forget(r);
+    if (self.rings.n != 0 && !timer_armed(self.doubts))
         timer_arm(self.doubts, DOUBT_TICK_MS);
 }
 
@@ -116,11 +121,9 @@ static void on_doubts(void *arg)
     (void)arg;
     int64_t now = loop_now_us();
     struct look *l = NULL;
-    struct ring *r;
-    struct ring *next;
     size_t seen = 0;
-    HASH_ITER(hh, self.rings, r, next)
-    {
+    list_each_safe(at, &self.order) {
+        struct ring *r = container_of(at, struct ring, order);
         /* In order of their coming: behind a young one all are young. */
         if (now - r->since_us < DOUBT_US || ++seen > LOOK_MAX)
             break;
@@ -134,12 +137,11 @@ static void on_doubts(void *arg)
             }
             l->keys[l->n++] = mem_strdup(r->key);
         }
-        HASH_DEL(self.rings, r);
-        mem_free(r);
+        forget(r);
     }
     if (l != NULL)
         look_at(l);
-    if (self.rings != NULL)
+    if (self.rings.n != 0)
         timer_arm(self.doubts, DOUBT_TICK_MS);
 }
 
@@ -403,6 +405,7 @@ void listen_start(listen_fn fn, void *arg)
     self.fn = fn;
     self.arg = arg;
     self.running = true;
+    list_init(&self.order);
     self.doubts = timer_new(on_doubts, NULL);
     self.sweep = timer_new(on_tick, NULL);
     timer_arm(self.sweep, store_config()->set.sweep);
@@ -419,12 +422,7 @@ void listen_stop(void)
     timer_free(self.doubts);
     timer_free(self.sweep);
     self.doubts = self.sweep = NULL;
-    struct ring *r;
-    struct ring *next;
-    HASH_ITER(hh, self.rings, r, next)
-    {
-        HASH_DEL(self.rings, r);
-        mem_free(r);
-    }
-    self.rings = NULL;
+    list_each_safe(at, &self.order)
+        forget(container_of(at, struct ring, order));
+    map_finish(&self.rings);
 }

@@ -20,7 +20,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <libwebsockets.h>
-#include <link.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -565,16 +564,6 @@ static void limit_descriptors(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* When its context goes, lws unloads its libuv plugin while handles still wait for close callbacks inside it: so that it stays,
- * we hold it too. */
-static int hold_plugin(struct dl_phdr_info *info, size_t n, void *arg)
-{
-    (void)n, (void)arg;
-    if (strstr(info->dlpi_name, "evlib_uv") != NULL)
-        dlopen(info->dlpi_name, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
-    return 0;
-}
-
 static bool add_service(const struct hub_service *from, struct err *e)
 {
     must(self.services_n < SERVICES_MAX);
@@ -619,7 +608,6 @@ bool hub_start(const struct hub_options *o, const struct hub_service *services, 
     if (self.context == NULL)
         return err_fail(e, ERR_INTERNAL,
                         "libwebsockets cannot start: is libwebsockets-evlib-uv installed?");
-    dl_iterate_phdr(hold_plugin, NULL);
     self.services_n = 0;
     for (; services->path != NULL; services++)
         if (!add_service(services, e))
