@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "core/kv.h"
+#include "core/store.h"
 #include "net/loop.h"
 
 enum {
@@ -205,6 +206,10 @@ static void on_watch(void *arg, enum kv_watch_what what, const struct kv_value *
 
 void keys_watch(struct http_req *q, struct str pattern)
 {
+    if (!store_up()) {
+        http_problem(q, ERR_REDIS, "Redis is not reachable; come back to watch");
+        return;
+    }
     if (!watchers.beat) {
         list_init(&watchers.open);
         watchers.beat = timer_new(on_beat, NULL);

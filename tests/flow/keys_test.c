@@ -496,6 +496,7 @@ START_TEST(without_redis_keys_are_503_with_retry_after)
     ck_assert_int_eq(refused("PUT", "/v1/kv/kept", NULL, "2", "Redis"), 503);
     ck_assert_int_eq(refused("DELETE", "/v1/kv/kept", NULL, NULL, "Redis"), 503);
     ck_assert_int_eq(refused("GET", "/v1/kv?match=%3E", NULL, NULL, "Redis"), 503);
+    ck_assert_int_eq(refused("GET", "/v1/kv?watch=1", NULL, NULL, "Redis"), 503);
     ck_assert_int_eq(refused("POST", "/v1/kv", NULL, "{\"key\":\"a\",\"value\":1}\n", "Redis"),
                      503);
     world_redis_start(w);
