@@ -4,6 +4,7 @@
 Only processes started here are ever stopped, and each by its own process group. Everything listens on loopback or on a
 unix socket below one temporary directory, which goes away at the end."""
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -163,6 +164,8 @@ class World:
         self.started = []
 
     def __enter__(self):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self.dir = tempfile.mkdtemp(prefix="hmb.", dir="/tmp")
         for name in [n for n in os.environ if n.startswith("HOOKMESH_")]:
             del os.environ[name]
