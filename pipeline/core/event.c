@@ -101,7 +101,7 @@ static uint64_t each_event(const struct reply *entry, struct event_reader *only)
     struct str first = str_split(&name, '-');
     str_u64(first, &id);
     struct str lines = reply_str(reply_at(reply_at(entry, 1), 3));
-    while (lines.p != NULL) {
+    while (lines.n != 0) {
         struct event ev = parse_line(str_split(&lines, '\n'), id++);
         if (!str_is(ev.kind, "accepted")) {
             give(&ev, only);

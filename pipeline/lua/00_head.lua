@@ -57,13 +57,26 @@ local function stale(epoch)
     end
 end
 
--- Events of this call are collected in a list of lines and appended once. count: when a line stands for more than one event.
-local function emit(lines, keep, count)
-    local n = count or #lines
+-- Events of this call are collected in a list of pieces, each line in one or more of them with its newline, and appended once.
+-- Pieces that many lines share cost nothing: Lua hashes every byte of every string that it makes.
+local function emit(pieces, keep, n)
     if n == 0 then return end
     local last = call('INCRBY', 'hm:seq', n)
     call('XADD', 'hm:events', 'MINID', '~', score_text(math.max(0, last - keep)), score_text(last - n + 1) .. '-0', 'n', n, 'e',
-        table.concat(lines, '\n'))
+        table.concat(pieces))
+end
+
+-- The end of a line that differs only by a version: made once for each version in a call.
+local function ends_with(before, after)
+    local made = {}
+    return function(version)
+        local text = made[version]
+        if not text then
+            text = before .. version .. after
+            made[version] = text
+        end
+        return text
+    end
 end
 
 -- Lines of the ledger, numbered like events, so that it is kept by lines and not by entries.
@@ -144,14 +157,15 @@ local function next_seq()
     return score_text(tonumber(call('GET', 'hm:seq') or '0') + 1)
 end
 
--- A key of ours that somebody made something else than a hash counts as absent.
-local function version_of(key)
-    local v = redis.pcall('HGET', kv_name(key), 'version')
+-- A key of ours that somebody made something else than a hash counts as absent. name: kv_name of it.
+local function version_of(name)
+    local v = redis.pcall('HGET', name, 'version')
+    if not v then return 0 end
     if type(v) == 'table' then
-        call('DEL', kv_name(key))
+        call('DEL', name)
         return 0
     end
-    return tonumber(v or '0') or 0
+    return tonumber(v) or 0
 end
 
 local function fields_of(key, ...)
@@ -161,10 +175,10 @@ local function fields_of(key, ...)
 end
 
 -- Writes a value; returns its new version and that as text. The seq (text) in meta tells a backfill which writes were before it.
-local function write_value(key, version, value, sum, encoding, seq)
+local function write_value(name, version, value, sum, encoding, seq)
     local v = version + 1
     local text = int_text(v)
-    call('HSET', kv_name(key), 'value', value, 'version', text, 'meta',
+    call('HSET', name, 'value', value, 'version', text, 'meta',
         sum .. ':' .. text .. ':' .. seq .. ':' .. encoding)
     return v, text
 end

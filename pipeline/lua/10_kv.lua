@@ -9,23 +9,25 @@ local function put(_, a)
     if wrong then return wrong end
     local ms = now_ms()
     local seq = next_seq()
-    local at = ',"at":' .. score_text(ms) .. '}'
-    local adds, lines, out = {}, {}, {}
+    local tail = ends_with(',"version":', ',"at":' .. score_text(ms) .. '}\n')
+    local adds, lines, out, n = {}, {}, {}, 0
     for i = 3, #a, 7 do
-        local key = a[i]
-        local version = version_of(key)
+        local name = kv_name(a[i])
+        local version = version_of(name)
         if a[i + 3] ~= '-1' and tonumber(a[i + 3]) ~= version then
             out[#out + 1] = -1 - version
         else
-            local v, text = write_value(key, version, a[i + 1], a[i + 2], '', seq)
-            feed(adds, a[i + 4], key)
+            local v, text = write_value(name, version, a[i + 1], a[i + 2], '', seq)
+            feed(adds, a[i + 4], a[i])
             if a[i + 5] ~= '' then bump(a[i + 5], ms) end
-            lines[#lines + 1] = a[i + 6] .. ',"version":' .. text .. at
+            lines[2 * n + 1] = a[i + 6]
+            lines[2 * n + 2] = tail(text)
+            n = n + 1
             out[#out + 1] = v
         end
     end
     flush_feeds(adds, ms)
-    emit(lines, a[2])
+    emit(lines, a[2], n)
     return out
 end
 
@@ -40,7 +42,7 @@ local function del(_, a)
     if want >= 0 and want ~= version then return -1 - version end
     if not raw[1] and version == 0 then return 0 end
     call('DEL', kv_name(key))
-    emit({'key.deleted\t\t' .. key .. '\t{"version":' .. version .. ',"at":' .. score_text(now_ms()) .. '}'}, a[2])
+    emit({'key.deleted\t\t' .. key .. '\t{"version":' .. version .. ',"at":' .. score_text(now_ms()) .. '}\n'}, a[2], 1)
     return math.max(version, 1)
 end
 
@@ -69,12 +71,12 @@ local function adopt(_, a)
             feed(adds, a[i + 3], key)
             if a[i + 4] ~= '' then bump(a[i + 4], ms) end
             lines[#lines + 1] = 'key.put\t' .. a[i + 5] .. '\t' .. key .. '\t{"size":' .. #raw[1] ..
-                ',"foreign":true,"version":' .. version .. ',"at":' .. score_text(ms) .. '}'
+                ',"foreign":true,"version":' .. version .. ',"at":' .. score_text(ms) .. '}\n'
             out[#out + 1] = version
         end
     end
     flush_feeds(adds, ms)
-    emit(lines, a[2])
+    emit(lines, a[2], #lines)
     return out
 end
 

@@ -123,7 +123,7 @@ local function claim(_, a)
                         run = a[7] .. '.' .. table.concat({string.match(key, a[8])}, '.')
                     end
                     lines[#lines + 1] = 'step.started\t' .. run .. '\t' .. key .. '\t{"stage":"' .. a[1] ..
-                        '","attempt":' .. attempt .. ',"at":' .. score_text(ms) .. '}'
+                        '","attempt":' .. attempt .. ',"at":' .. score_text(ms) .. '}\n'
                 end
             end
         end
@@ -131,7 +131,7 @@ local function claim(_, a)
     if #leases > 0 then call('ZADD', wait, unpack(leases)) end
     if #parked > 0 then call('ZADD', wait, unpack(parked)) end
     if #gone > 0 then call('ZREM', wait, unpack(gone)) end
-    emit(lines, a[5])
+    emit(lines, a[5], #lines)
     if n == want then
         out[1] = 0
     else
@@ -230,23 +230,27 @@ local function commit(_, a)
     if wrong then return wrong end
     local ms = now_ms()
     local seq = next_seq()
-    local at = ',"at":' .. score_text(ms) .. '}'
-    local adds, lines, out = {}, {}, {}
-    local claims = {}
+    local at = ',"at":' .. score_text(ms) .. '}\n'
+    local tail = ends_with(',"out_version":', at)
+    local adds, lines, out, n = {}, {}, {}, 0
+    local claims, held = {}, {}
     for i = 3, #a, 11 do
-        local stage, key = a[i], a[i + 1]
-        local held = held_by(claims, stage, a[i + 2])
+        local stage, key, okey, feeds = a[i], a[i + 1], a[i + 4], a[i + 7]
+        if held.stage ~= stage or held.token ~= a[i + 2] then held = held_by(claims, stage, a[i + 2]) end
         if not held.keys[key] then
             out[#out + 1] = -1
         else
             held.keys[key] = nil -- no second time in this call either
             held.done[#held.done + 1] = key
             local v, text = 0, '0'
-            local okey, feeds = a[i + 4], a[i + 7]
-            if okey ~= '' then v, text = write_value(okey, version_of(okey), a[i + 5], a[i + 6], '', seq) end
+            if okey ~= '' then
+                local name = kv_name(okey)
+                v, text = write_value(name, version_of(name), a[i + 5], a[i + 6], '', seq)
+            end
             if a[i + 3] ~= '1' then call('HDEL', tries_name(stage), key) end
-            local line = a[i + 10] .. ',"out_version":' .. text .. at
-            lines[#lines + 1] = line
+            lines[#lines + 1] = a[i + 10]
+            lines[#lines + 1] = tail(text)
+            n = n + 1
             if a[i + 9] ~= '' then
                 local run = run_name(a[i + 9])
                 if call('EXISTS', run) == 1 then
@@ -255,11 +259,13 @@ local function commit(_, a)
                         more = more + call('ZADD', wait_name(target), score_text(ms), okey)
                     end
                     feeds = ''
-                    call('HSET', run, 'step:' .. stage, string.match(line, '^[^\t]*\t[^\t]*\t[^\t]*\t(.*)$'))
+                    call('HSET', run, 'step:' .. stage, string.match(a[i + 10], '^[^\t]*\t[^\t]*\t[^\t]*\t(.*)$') ..
+                        ',"out_version":' .. text .. ',"at":' .. score_text(ms) .. '}')
                     if call('HINCRBY', run, 'open', more) <= 0 and not FAILED[call('HGET', run, 'state')] then
                         call('HSET', run, 'state', 'succeeded', 'finished', score_text(ms))
                         lines[#lines + 1] = 'run.done\t' .. a[i + 9] .. '\t' .. okey .. '\t{"pipeline":"' .. (call('HGET', run, 'pipeline') or '') ..
                             '","state":"succeeded","finished":' .. score_text(ms) .. at
+                        n = n + 1
                     end
                 end
             end
@@ -270,7 +276,7 @@ local function commit(_, a)
     end
     drop(claims)
     flush_feeds(adds, ms)
-    emit(lines, a[2])
+    emit(lines, a[2], n)
     return out
 end
 
@@ -289,7 +295,7 @@ local function fail(_, a)
             call('HSET', tries_name(stage), key, a[i + 9])
             call('ZADD', wait_name(stage), score_text(ms + tonumber(a[i + 4])), key)
             lines[#lines + 1] = 'step.failed\t' .. run .. '\t' .. key .. '\t{"stage":"' .. stage .. '","attempt":' .. a[i + 9] ..
-                ',"error":' .. a[i + 8] .. ',"retry_ms":' .. a[i + 4] .. ',"at":' .. score_text(ms) .. '}'
+                ',"error":' .. a[i + 8] .. ',"retry_ms":' .. a[i + 4] .. ',"at":' .. score_text(ms) .. '}\n'
             out[#out + 1] = 1
         else
             local letter = '{"id":' .. cjson.encode(run) .. ',"run":' .. cjson.encode(run) .. ',"pipeline":"' .. a[i + 7] .. '","stage":"' .. stage .. '","key":' ..
@@ -307,13 +313,13 @@ local function fail(_, a)
             end
             call('HSET', record, 'state', a[i + 5], 'finished', score_text(ms), 'error', a[i + 8], 'dead:' .. stage, key)
             lines[#lines + 1] = 'step.failed\t' .. run .. '\t' .. key .. '\t{"stage":"' .. stage .. '","attempt":' .. a[i + 9] ..
-                ',"error":' .. a[i + 8] .. ',"state":"' .. a[i + 5] .. '","at":' .. score_text(ms) .. '}'
+                ',"error":' .. a[i + 8] .. ',"state":"' .. a[i + 5] .. '","at":' .. score_text(ms) .. '}\n'
             lines[#lines + 1] = 'run.failed\t' .. run .. '\t' .. key .. '\t{"pipeline":"' .. a[i + 7] .. '","stage":"' .. stage ..
-                '","state":"' .. a[i + 5] .. '","error":' .. a[i + 8] .. ',"finished":' .. score_text(ms) .. ',"at":' .. score_text(ms) .. '}'
+                '","state":"' .. a[i + 5] .. '","error":' .. a[i + 8] .. ',"finished":' .. score_text(ms) .. ',"at":' .. score_text(ms) .. '}\n'
             out[#out + 1] = 1
         end
     end
-    emit(lines, a[1])
+    emit(lines, a[1], #lines)
     return out
 end
 

@@ -40,7 +40,9 @@ local function ingest(_, a)
             local line = a[i + 6] .. ',"id":"' .. a[i + 1] .. '","outcome":"duplicate","run":"' .. duplicate ..
                 '","status":200,"reason":"the same delivery id came before","at":' .. at .. '}'
             ledger[#ledger + 1] = line
-            lines[#lines + 1] = 'delivery\t' .. duplicate .. '\t\t' .. line
+            lines[#lines + 1] = 'delivery\t' .. duplicate .. '\t\t'
+            lines[#lines + 1] = line
+            lines[#lines + 1] = '\n'
             events = events + 1
         elseif not fresh then
             out[#out + 1] = '1'
@@ -48,7 +50,7 @@ local function ingest(_, a)
             local open = 0
             for _ in string.gmatch(a[i + 4], '[^\t]+') do open = open + 1 end
             local state = open > 0 and 'queued' or 'succeeded'
-            if a[i + 8] ~= '' then write_value(key, version_of(key), a[i + 7], a[i + 8], a[i + 9], seq) end
+            if a[i + 8] ~= '' then write_value(kv_name(key), version_of(kv_name(key)), a[i + 7], a[i + 8], a[i + 9], seq) end
             call('HSET', run_name(run), 'pipeline', pipeline, 'state', state, 'open', open, 'created', at, 'delivery', a[i + 1], 'rec', a[i + 6])
             local list = runs[pipeline]
             if not list then
@@ -60,7 +62,9 @@ local function ingest(_, a)
             local line = a[i + 6] .. ',"id":"' .. a[i + 1] .. '","outcome":"accepted","run":"' .. run .. '","pipeline":"' .. pipeline ..
                 '","state":"' .. state .. '","status":202,"at":' .. at .. '}'
             ledger[#ledger + 1] = line
-            lines[#lines + 1] = 'accepted\t' .. run .. '\t' .. key .. '\t' .. line -- read as two events: delivery and run.queued
+            lines[#lines + 1] = 'accepted\t' .. run .. '\t' .. key .. '\t' -- read as two events: delivery and run.queued
+            lines[#lines + 1] = line
+            lines[#lines + 1] = '\n'
             events = events + 2
             out[#out + 1] = '1'
         end
@@ -80,13 +84,13 @@ local function ledger(_, a)
     for i = 4, #a, 5 do
         local line = a[i] .. ',"at":' .. at .. '}'
         all[#all + 1] = line
-        lines[#lines + 1] = 'delivery\t\t\t' .. line
+        lines[#lines + 1] = 'delivery\t\t\t' .. line .. '\n'
         if a[i + 4] ~= '' then
             call('XADD', 'hm:kept', 'MAXLEN', '~', a[3], '*', 'id', a[i + 1], 'hook', a[i + 2], 'headers', a[i + 3], 'body', a[i + 4])
         end
     end
     enter(all, a[2])
-    emit(lines, a[1])
+    emit(lines, a[1], #lines)
     return #all
 end
 
@@ -98,9 +102,9 @@ local function log(_, a)
         local name = 'hm:log:' .. a[i]
         call('XADD', name, 'MAXLEN', '~', a[2], '*', 's', a[i + 1], 'l', a[i + 2])
         call('EXPIRE', name, 604800) -- a week; a document has no record that would take its log with it
-        lines[#lines + 1] = 'log\t' .. a[i] .. '\t\t{"stage":"' .. a[i + 1] .. '","line":' .. a[i + 3] .. ',"at":' .. at .. '}'
+        lines[#lines + 1] = 'log\t' .. a[i] .. '\t\t{"stage":"' .. a[i + 1] .. '","line":' .. a[i + 3] .. ',"at":' .. at .. '}\n'
     end
-    emit(lines, a[1])
+    emit(lines, a[1], #lines)
     return #lines
 end
 
@@ -141,7 +145,7 @@ local function retry(_, a)
     ring()
     local pipeline = call('HGET', record, 'pipeline') or ''
     emit({'run.queued\t' .. a[2] .. '\t\t{"pipeline":"' .. pipeline .. '","cause":"retry","state":"queued","created":' ..
-        (call('HGET', record, 'created') or '0') .. ',"at":' .. score_text(ms) .. '}'}, a[1])
+        (call('HGET', record, 'created') or '0') .. ',"at":' .. score_text(ms) .. '}\n'}, a[1], 1)
     return n
 end
 
@@ -166,7 +170,7 @@ local function cancel(_, a)
         list_runs(pipeline, {a[2]})
     end
     emit({'run.failed\t' .. a[2] .. '\t\t{"pipeline":"' .. pipeline .. '","state":"cancelled","finished":' .. score_text(ms) ..
-        ',"at":' .. score_text(ms) .. '}'}, a[1])
+        ',"at":' .. score_text(ms) .. '}\n'}, a[1], 1)
     return n
 end
 
@@ -187,12 +191,12 @@ local function retry_all(_, a)
             if call('HGET', record, 'state') ~= 'queued' then call('HSET', record, 'state', 'queued', 'open', 0) end
             call('HINCRBY', record, 'open', 1)
             lines[#lines + 1] = 'run.queued\t' .. letter.run .. '\t\t{"pipeline":"' .. letter.pipeline ..
-                '","cause":"retry","state":"queued","at":' .. score_text(ms) .. '}'
+                '","cause":"retry","state":"queued","at":' .. score_text(ms) .. '}\n'
         end
     end
     flush_feeds(adds, ms)
     ring()
-    emit(lines, a[1])
+    emit(lines, a[1], #lines)
     return n
 end
 
