@@ -89,6 +89,7 @@ export async function makeWorld({ config = join(root, 'config/github'), env = {}
     child.stdout.pipe(out);
     child.stderr.pipe(out);
     const mine = child;
+    process.once('exit', () => mine.kill('SIGKILL')); /* a test that is cut off leaves no server behind */
     ended = new Promise((resolve) => mine.on('exit', (code, signal) => resolve({ code, signal })));
     let gone = null;
     ended.then((x) => {
