@@ -137,7 +137,6 @@ function App() {
   onDraw(() => redraw((n) => n + 1));
   useEffect(() => {
     const onHash = () => {
-      setDialog(null);
       setRoute(readRoute());
       scrollTo(0, 0);
     };
@@ -148,8 +147,8 @@ function App() {
     document.title = `${route.id || route.page.title} · hookmesh`;
   }, [route]);
   setGlobals({
-    help: () => setDialog(dialog === 'help' ? null : 'help'),
-    palette: () => setDialog(dialog === 'palette' ? null : 'palette'),
+    help: () => setDialog((open) => (open === 'help' ? null : 'help')),
+    palette: () => setDialog((open) => (open === 'palette' ? null : 'palette')),
     close: () => {
       if (dialog) setDialog(null);
       return Boolean(dialog);
