@@ -39,19 +39,25 @@ def ready(port):
         connection.close()
 
 
+def look(server, seconds):
+    """Memory after a while of doing nothing, and CPU over the same while again: server, its hosts of extensions, Redis."""
+    time.sleep(seconds)
+    own, redis = server.pids()
+    parts = [own[:1], own[1:], redis]
+    before = [world.cpu_us(pids) for pids in parts]
+    time.sleep(seconds)
+    return [cell for pids, b in zip(parts, before)
+            for cell in (f"{world.rss_kb(pids) / 1024:.1f}", f"{(world.cpu_us(pids) - b) / seconds / 1e4:.2f}")]
+
+
 def run(w, quick):
     seconds, starts = (5, 2) if quick else (30, 10)
     config = w.config(CONFIG)
     server = world.Server(w, config, {"BENCH_SECRET": ingest.SECRET})
-    time.sleep(seconds)
-    own, redis = server.pids()
-    before = [world.cpu_us(own), world.cpu_us(redis)]
-    time.sleep(seconds)
-    used = [world.cpu_us(own) - before[0], world.cpu_us(redis) - before[1]]
-    rows = [[world.name_of(pid) if pid != own[0] else "hookmesh", f"{world.rss_kb([pid]) / 1024:.1f}"] for pid in own]
-    rows.append(["all beside Redis", f"{world.rss_kb(own) / 1024:.1f}", f"{used[0] / seconds / 1e4:.2f}"])
-    rows.append(["its Redis", f"{world.rss_kb(redis) / 1024:.1f}", f"{used[1] / seconds / 1e4:.2f}"])
-    world.table([f"idle for {seconds} s", "RSS MB", "CPU %"], [r + [""] * (3 - len(r)) for r in rows])
+    rows = [["just started"] + look(server, seconds)]
+    documents.Load(w)("bulk", server.port, server.redis, "pipeline", "idle", 1000, "document")
+    rows.append(["after 1,000 documents"] + look(server, seconds))
+    world.table([f"idle for {seconds} s", "RSS MB", "CPU %", "hosts RSS MB", "CPU %", "Redis RSS MB", "CPU %"], rows)
     server.stop()
 
     fresh, again = [], []
