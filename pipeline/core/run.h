@@ -26,8 +26,8 @@ struct ingest {
     struct str
         summary; /* JSON object with what lists show: sender, repository, ... ; may be empty */
     int64_t received_ms;
-    int64_t size; /* of the body as received */
-    bool replay;  /* made by hand from the ledger: not a duplicate of itself */
+    int64_t size;      /* of the body as received */
+    bool replay;       /* made by hand from the ledger: not a duplicate of itself */
     const char *cause; /* a literal; NULL: "webhook", or "replay" */
 };
 

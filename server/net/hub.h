@@ -54,7 +54,7 @@ void hub_clear_queue(struct hub_client *c); /* all that was not begun to be writ
 size_t hub_count(void);
 
 struct hub_msg;
-struct hub_msg *hub_msg_new(struct str text); /* one reference, the caller's */
+struct hub_msg *hub_msg_new(struct str text);   /* one reference, the caller's */
 struct hub_msg *hub_msg_ref(struct hub_msg *m); /* one more reference; gives m back */
 void hub_msg_release(struct hub_msg *m);
 void hub_send(struct hub_client *c, struct hub_msg *m); /* takes a reference of its own */
