@@ -582,6 +582,18 @@ static bool add_service(const struct hub_service *from, struct err *e)
            err_fail(e, ERR_INTERNAL, "cannot serve WebSockets at %s", from->path);
 }
 
+/* libwebsockets frees its context with libuv handles in it that are only about to be closed in this turn of the loop: what it frees is freed
+ * a turn later. */
+static void *allocate(void *p, size_t size, const char *reason)
+{
+    (void)reason;
+    if (size != 0)
+        return mem_resize(p, size);
+    if (p != NULL)
+        loop_free_later(p);
+    return NULL;
+}
+
 bool hub_start(const struct hub_options *o, const struct hub_service *services, struct err *e)
 {
     must(self.context == NULL);
@@ -590,6 +602,7 @@ bool hub_start(const struct hub_options *o, const struct hub_service *services, 
     list_init(&self.dirty);
     limit_descriptors();
     lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
+    lws_set_allocator(allocate);
     void *loops[] = {loop_uv()};
     struct lws_context_creation_info info = {
         .port = CONTEXT_PORT_NO_LISTEN_SERVER,
