@@ -61,6 +61,7 @@ struct item {
     struct buf run;
     struct buf bytes; /* key, value and also values */
     struct str *also;
+    bool failed_before; /* so that its run may have a record even if it is a document's */
     bool finished;
     bool renewing;
     bool lost; /* the lease is gone: nothing may be written for it */
@@ -180,7 +181,12 @@ static struct item *make_item(struct served *s, const struct reply *r, size_t at
     struct claim *c = &it->claim;
     c->stage = s->stage;
     c->key = keep(&it->bytes, key);
-    c->attempt = (int)reply_int(reply_at(r, at + 2));
+    struct str attempt = reply_str(reply_at(r, at + 2));
+    it->failed_before = attempt.n != 0 && attempt.p[0] == '+';
+    uint64_t number = 1;
+    if (it->failed_before)
+        str_u64((struct str){attempt.p + 1, attempt.n - 1}, &number);
+    c->attempt = (int)number;
     c->version = reply_int(reply_at(r, at + 3));
     bool good = keep_decoded(&it->bytes, value, meta, &c->value);
     it->also = also_n == 0 ? NULL : mem_zero(also_n, sizeof *it->also);
@@ -402,13 +408,14 @@ static void add_commit(struct args *a, struct item *it, struct buf *text)
     args_add(a, str_of(c->stage->id));
     args_add(a, c->key);
     args_add(a, str_of(it->token));
-    args_int(a, c->attempt);
+    bool recorded = stage_run_recorded(c->run);
+    args_int(a, it->failed_before && !recorded ? 0 : c->attempt);
     args_text(a, buf_view(&key));
     args_add(a, buf_view(&it->output));
     args_text(a, str_of(sum));
     args_text(a, buf_view(&feeds));
     args_text(a, buf_view(&bumps));
-    args_add(a, stage_run_recorded(c->run) ? c->run : STR(""));
+    args_add(a, recorded || it->failed_before ? c->run : STR(""));
     buf_clear(text);
     buf_puts(text, "step.done\t");
     buf_str(text, c->run);

@@ -139,6 +139,27 @@ local function flush_feeds(adds, ms)
     end
 end
 
+-- An input that is taken up again after it had failed for good: its dead letter goes, its run is open once more. The zero in hm:tries
+-- tells whoever commits it that its run has a record (that of a document has one only because it failed).
+local function revive(stage, key)
+    local member = stage .. '\t' .. key
+    if call('ZREM', 'hm:dead', member) == 0 then return nil end
+    local letter = call('HGET', 'hm:letters', member)
+    call('HDEL', 'hm:letters', member)
+    call('HSET', tries_name(stage), key, 0)
+    local run = letter and cjson.decode(letter).run
+    if not run then return nil end
+    local record = run_name(run)
+    call('HDEL', record, 'dead:' .. stage, 'error', 'finished')
+    if call('HGET', record, 'state') ~= 'queued' then call('HSET', record, 'state', 'queued', 'open', 0) end
+    call('HINCRBY', record, 'open', 1)
+    return run
+end
+
+local function revive_all(stages, key)
+    for stage in string.gmatch(stages, '[^\t]+') do revive(stage, key) end
+end
+
 -- Wakes the servers when inputs became ready without a write of their key, which would have rung by itself.
 local function ring() call('HSET', 'hm:bell', 'at', now_ms()) end
 

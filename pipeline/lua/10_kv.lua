@@ -11,6 +11,7 @@ local function put(_, a)
     local seq = next_seq()
     local tail = ends_with(',"version":', ',"at":' .. score_text(ms) .. '}\n')
     local adds, lines, out, n = {}, {}, {}, 0
+    local dead = call('EXISTS', 'hm:dead') == 1
     for i = 3, #a, 7 do
         local name = kv_name(a[i])
         local version = version_of(name)
@@ -19,6 +20,7 @@ local function put(_, a)
         else
             local v, text = write_value(name, version, a[i + 1], a[i + 2], '', seq)
             feed(adds, a[i + 4], a[i])
+            if dead then revive_all(a[i + 4], a[i]) end
             if a[i + 5] ~= '' then bump(a[i + 5], ms) end
             lines[2 * n + 1] = a[i + 6]
             lines[2 * n + 2] = tail(text)
@@ -57,6 +59,7 @@ local function adopt(_, a)
     local ms = now_ms()
     local seq = next_seq()
     local adds, lines, out = {}, {}, {}
+    local dead = call('EXISTS', 'hm:dead') == 1
     for i = 3, #a, 6 do
         local key = a[i]
         local raw = fields_of(key, 'value', 'version', 'meta')
@@ -69,6 +72,7 @@ local function adopt(_, a)
             if version <= tonumber(known or '0') then version = tonumber(known or '0') + 1 end
             call('HSET', kv_name(key), 'version', version, 'meta', a[i + 2] .. ':' .. version .. ':' .. seq .. ':')
             feed(adds, a[i + 3], key)
+            if dead then revive_all(a[i + 3], key) end
             if a[i + 4] ~= '' then bump(a[i + 4], ms) end
             lines[#lines + 1] = 'key.put\t' .. a[i + 5] .. '\t' .. key .. '\t{"size":' .. #raw[1] ..
                 ',"foreign":true,"version":' .. version .. ',"at":' .. score_text(ms) .. '}\n'

@@ -55,7 +55,8 @@ end
 -- Claims inputs that are ready, or whose lease ran out.
 -- keys: hm:wait:STAGE, hm:tries:STAGE, hm:kv:*, hm:run:*
 -- args: stage, how many, lease ms, slot, events kept, announce (0|1), pipeline, watch as a Lua pattern, also template...
--- returns: ms until the next input is ready (-1 none, 0 there are more now), reclaimed, then for each: key, token, attempt, version,
+-- returns: ms until the next input is ready (-1 none, 0 there are more now), reclaimed, then for each: key, token, attempt ("+" before it: this
+--   input failed before), version,
 --   meta, value, and the value and meta of each `also` key
 local function claim(_, a)
     local wait = wait_name(a[1])
@@ -110,7 +111,7 @@ local function claim(_, a)
                 local attempt = (tonumber(tries[i] or '0') or 0) + 1
                 out[at + 1] = key
                 out[at + 2] = token
-                out[at + 3] = attempt
+                out[at + 3] = tries[i] and '+' .. attempt or attempt
                 out[at + 4] = raw[1] or '0'
                 out[at + 5] = raw[2] or ''
                 out[at + 6] = raw[3]
@@ -221,7 +222,7 @@ end
 
 -- Commits finished work: the fence is checked, the output written, the claim dropped, the next stages fed, the event appended.
 -- keys: hm:wait:*, hm:kv:*, hm:run:*, hm:tries:*, hm:seq, hm:events
--- args: epoch, events kept, then for each: stage, key, token, attempt, output key or "", value, sum, feeds, bumps,
+-- args: epoch, events kept, then for each: stage, key, token, attempt (0: a document that failed before), output key or "", value, sum, feeds, bumps,
 --   run if it may have a record, else "", event without its end
 -- returns: for each the output's version (0 without output), or -1 when the claim is lost
 -- may fail: STALE
@@ -234,6 +235,7 @@ local function commit(_, a)
     local tail = ends_with(',"out_version":', at)
     local adds, lines, out, n = {}, {}, {}, 0
     local claims, held = {}, {}
+    local dead = call('EXISTS', 'hm:dead') == 1
     for i = 3, #a, 11 do
         local stage, key, okey, feeds = a[i], a[i + 1], a[i + 4], a[i + 7]
         if held.stage ~= stage or held.token ~= a[i + 2] then held = held_by(claims, stage, a[i + 2]) end
@@ -257,7 +259,9 @@ local function commit(_, a)
                     local more = -1
                     for target in string.gmatch(feeds, '[^\t]+') do
                         more = more + call('ZADD', wait_name(target), score_text(ms), okey)
+                        if a[i + 3] == '0' then call('HSET', tries_name(target), okey, 0) end
                     end
+                    if dead then revive_all(feeds, okey) end
                     feeds = ''
                     call('HSET', run, 'step:' .. stage, string.match(a[i + 10], '^[^\t]*\t[^\t]*\t[^\t]*\t(.*)$') ..
                         ',"out_version":' .. text .. ',"at":' .. score_text(ms) .. '}')
@@ -270,6 +274,7 @@ local function commit(_, a)
                 end
             end
             feed(adds, feeds, okey)
+            if dead then revive_all(feeds, okey) end
             if a[i + 8] ~= '' then bump(a[i + 8], ms) end
             out[#out + 1] = v
         end

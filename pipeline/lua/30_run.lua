@@ -123,12 +123,10 @@ local function retry(_, a)
     for i = 1, #all, 2 do
         local stage = string.match(all[i], '^dead:(.*)$')
         if stage then
-            local key = all[i + 1]
+            revive(stage, all[i + 1])
             call('HDEL', record, all[i])
-            call('ZREM', 'hm:dead', stage .. '\t' .. key)
-            call('HDEL', 'hm:letters', stage .. '\t' .. key)
             if a[3] == '0' then
-                feed(adds, stage, key)
+                feed(adds, stage, all[i + 1])
                 n = n + 1
             end
         end
@@ -136,8 +134,11 @@ local function retry(_, a)
     if a[3] == '1' or n == 0 then
         if call('EXISTS', kv_name(a[4])) == 0 then return -1 end
         feed(adds, a[5], a[4])
-        local _, open = string.gsub(a[5], '[^\t]+', '')
-        n = open
+        n = 0
+        for stage in string.gmatch(a[5], '[^\t]+') do
+            call('HSET', tries_name(stage), a[4], 0)
+            n = n + 1
+        end
     end
     call('HSET', record, 'state', 'queued', 'open', n)
     call('HDEL', record, 'error', 'finished')
@@ -180,17 +181,11 @@ local function retry_all(_, a)
     local adds, lines, n = {}, {}, 0
     for _, member in ipairs(call('ZRANGE', 'hm:dead', 0, 999)) do
         local stage, key = string.match(member, '^([^\t]*)\t(.*)$')
-        local letter = cjson.decode(call('HGET', 'hm:letters', member) or '{}')
-        call('ZREM', 'hm:dead', member)
-        call('HDEL', 'hm:letters', member)
+        local run = revive(stage, key)
         feed(adds, stage, key)
         n = n + 1
-        if letter.run then
-            local record = run_name(letter.run)
-            call('HDEL', record, 'dead:' .. stage, 'error', 'finished')
-            if call('HGET', record, 'state') ~= 'queued' then call('HSET', record, 'state', 'queued', 'open', 0) end
-            call('HINCRBY', record, 'open', 1)
-            lines[#lines + 1] = 'run.queued\t' .. letter.run .. '\t\t{"pipeline":"' .. letter.pipeline ..
+        if run then
+            lines[#lines + 1] = 'run.queued\t' .. run .. '\t\t{"pipeline":"' .. (call('HGET', run_name(run), 'pipeline') or '') ..
                 '","cause":"retry","state":"queued","at":' .. score_text(ms) .. '}\n'
         end
     end

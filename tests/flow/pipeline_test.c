@@ -206,19 +206,48 @@ START_TEST(a_document_that_a_stage_cannot_read_dies_alone)
 }
 END_TEST
 
-START_TEST(a_dead_document_runs_on_after_its_value_was_mended_and_retried)
+START_TEST(a_dead_document_runs_on_when_its_value_is_mended)
 {
     struct world *w = documents();
     world_start(w);
     put(w, "pipeline.doc-001.raw", "{\"id\":7}");
     world_wait_json(w, "/v1/runs/document.doc-001", "state", "dead");
-    struct world_reply r =
-        world_http(w, "POST", "/v1/runs/document.doc-001/retry", NULL, (struct str){NULL, 0});
-    ck_assert_int_eq(r.status / 100, 2);
-    world_reply_finish(&r);
-    world_wait_json(w, "/v1/runs/document.doc-001", "state", "dead");
     put(w, "pipeline.doc-001.raw", DOCUMENT);
     mem_free(await(w, "pipeline.doc-001.summary"));
+    world_wait_json(w, "/v1/runs/document.doc-001", "state", "succeeded");
+    struct world_reply r = world_get_json(w, "/v1/dlq");
+    ck_assert_uint_eq(json_size(json_type_of(r.json) == J_ARR ? r.json : json_get(r.json, "items")),
+                      0);
+    world_reply_finish(&r);
+    world_free(w);
+}
+END_TEST
+
+static const char fragile[] =
+    "pipelines:\n  - name: fragile\n    stages:\n"
+    "      - {name: first, watch: \"f.*.raw\", command: [sh, -c, \"cat; test -e %s/mended\"], "
+    "retry: {max_attempts: 1}, write: \"f.{1}.one\"}\n"
+    "      - {name: second, watch: \"f.*.one\", command: [cat], write: \"f.{1}.two\"}\n";
+
+START_TEST(a_failed_document_that_is_retried_succeeds_through_all_its_steps)
+{
+    struct world *w = world_make();
+    char *yaml = mem_format(fragile, w->dir);
+    world_config(w, "p.yaml", yaml);
+    mem_free(yaml);
+    world_start(w);
+    put(w, "f.a.raw", "1");
+    world_wait_json(w, "/v1/runs/fragile.a", "state", "dead");
+    struct world_reply r =
+        world_http(w, "POST", "/v1/runs/fragile.a/cancel", NULL, (struct str){NULL, 0});
+    ck_assert_int_eq(r.status, 409);
+    world_reply_finish(&r);
+    world_file(w, "mended", "");
+    r = world_http(w, "POST", "/v1/runs/fragile.a/retry", NULL, (struct str){NULL, 0});
+    ck_assert_int_eq(r.status / 100, 2);
+    world_reply_finish(&r);
+    world_wait_json(w, "/v1/runs/fragile.a", "state", "succeeded");
+    mem_free(await(w, "f.a.two"));
     world_free(w);
 }
 END_TEST
@@ -266,7 +295,8 @@ Suite *pipeline_suite(void)
     tcase_add_test(t, a_stage_that_is_added_later_gets_the_keys_that_were_there_before);
     tcase_add_test(t, a_stopped_stage_parks_its_documents_and_resumes_with_them);
     tcase_add_test(t, a_document_that_a_stage_cannot_read_dies_alone);
-    tcase_add_test(t, a_dead_document_runs_on_after_its_value_was_mended_and_retried);
+    tcase_add_test(t, a_dead_document_runs_on_when_its_value_is_mended);
+    tcase_add_test(t, a_failed_document_that_is_retried_succeeds_through_all_its_steps);
     tcase_add_test(t, redis_killed_in_the_middle_of_a_load_comes_back_and_nothing_is_missing);
     suite_add_tcase(s, t);
     return s;
