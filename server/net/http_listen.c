@@ -21,7 +21,7 @@ static int listen_at(const struct addrinfo *a, const struct http_options *o, int
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (o->reuseport)
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = {0};
     socklen_t at_n = sizeof at;
     if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0 ||
         getsockname(fd, (struct sockaddr *)&at, &at_n) != 0) {

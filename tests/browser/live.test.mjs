@@ -81,7 +81,7 @@ test('after a kill of the server the badge tells it, and nothing is missing or t
   await page.goto(`${w.url}/#/runs`);
   const runs = (await w.api('/v1/runs?limit=100')).map((r) => r.id);
   await until('all runs are on the page', async () => (await ids(page)).length === runs.length);
-  assert.deepEqual((await ids(page)).toSorted(), runs.toSorted());
+  assert.deepEqual([...(await ids(page))].sort(), [...runs].sort());
   await page.finish();
 });
 

@@ -593,7 +593,7 @@ START_TEST(server_that_is_not_ready_or_breaks_the_protocol_is_tried_again)
         "+OK\r\n+PONG\r\n",
         NULL,
     };
-    char *url = mem_format("redis://localhost:%d", fake_start(texts));
+    char *url = mem_format("redis://127.0.0.1:%d", fake_start(texts));
     conn = open_url(url);
     stop_at_ups = 1;
     loop_run();
