@@ -21,16 +21,19 @@ static int listen_at(const struct addrinfo *a, const struct http_options *o, int
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (o->reuseport)
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    struct sockaddr_storage at = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in4;
+        struct sockaddr_in6 in6;
+    } at = {.in6 = {0}};
     socklen_t at_n = sizeof at;
     if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0 ||
-        getsockname(fd, (struct sockaddr *)&at, &at_n) != 0) {
+        getsockname(fd, &at.any, &at_n) != 0) {
         err_errno(e, "cannot listen on %s, port %d", o->host, o->port);
         close(fd);
         return -1;
     }
-    *port = ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port
-                                           : ((struct sockaddr_in *)&at)->sin_port);
+    *port = ntohs(at.any.sa_family == AF_INET6 ? at.in6.sin6_port : at.in4.sin_port);
     return fd;
 }
 
