@@ -42,6 +42,7 @@ struct conn {
     h2o_socket_cb h2o_write;
     size_t queued; /* unwritten bytes when the deadline was set */
     int linger_fd; /* -1: none */
+    bool doomed;   /* to be closed when the "100 Continue" is out */
 };
 
 /* The transport's side of an exchange; lives in the memory of h2o's request. */
@@ -139,6 +140,15 @@ static bool writable(const struct conn *k)
     return uv_is_writable((const uv_stream_t *)&k->tcp) != 0;
 }
 
+/* Who waits for events and sends on and on would not be seen to leave once we stopped reading (see also settle). */
+static void stop_reading_ahead(struct conn *k)
+{
+    if (k->c.q->events)
+        conn_close(&k->c);
+    else
+        h2o_socket_read_stop(k->sock);
+}
+
 static void on_read(h2o_socket_t *sock, const char *err)
 {
     struct conn *k = conn_of_sock(sock);
@@ -148,7 +158,7 @@ static void on_read(h2o_socket_t *sock, const char *err)
         http_input(&k->c);
     if (k->sock != NULL && k->c.state == CONN_BUSY && k->sock->_cb.read != NULL &&
         k->sock->input->size >= INPUT_AHEAD)
-        h2o_socket_read_stop(k->sock);
+        stop_reading_ahead(k);
 }
 
 static void settle(struct conn *k)
@@ -162,12 +172,17 @@ static void settle(struct conn *k)
         c->reused = true;
         c->state = CONN_HEAD;
         http_wait(c, WAIT_IDLE);
-        http_input(c);
+        if (writable(k))
+            http_input(c);
+        else
+            conn_close(c); /* h2o does not look whether its answer went out */
     } else if (c->state == CONN_BUSY && c->q->tx == NULL) {
         log_error("http", "h2o_disagrees", "peer=%s", c->peer);
         c->state = CONN_ENDING;
         shutdown(conn_fd(c), SHUT_RDWR);
         http_wait(c, WAIT_WRITE);
+    } else if (c->state == CONN_BUSY && c->q->events && k->sock->input->size >= INPUT_AHEAD) {
+        conn_close(c);
     } else if (c->state == CONN_BUSY) {
         conn_read_on(c);
     } else if (c->state == CONN_ENDING && k->sock->_cb.write != NULL && !writable(k)) {
@@ -474,7 +489,7 @@ static void on_continued(h2o_socket_t *sock, const char *err)
 {
     struct conn *k = conn_of_sock(sock);
     k->c.continuing = false;
-    if (err != NULL) {
+    if (err != NULL || k->doomed) {
         conn_close(&k->c);
         return;
     }
@@ -532,7 +547,8 @@ static void abort_exchange(struct conn *k)
 {
     struct http_tx *tx = k->c.q->tx;
     shutdown(conn_fd(&k->c), SHUT_RDWR);
-    if (tx == NULL || (tx->sending && !tx->put_off))
+    k->doomed = k->c.continuing;
+    if (tx == NULL || k->doomed || (tx->sending && !tx->put_off))
         return; /* what is being written fails now, and with it the rest */
     tx->put_off = false;
     tx->h2o->http1_is_persistent = 0;
@@ -585,6 +601,8 @@ static void on_late(struct http_conn *c, enum wait_kind kind)
         http_wait(c, WAIT_WRITE);
     } else {
         log_info("http", "stalled", "peer=%s bytes=%zu", c->peer, queued);
+        const struct linger reset = {1, 0}; /* else the kernel goes on holding the bytes */
+        setsockopt(conn_fd(c), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
         conn_close(c);
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The public port: HTTP/1.1 (HTTP/2 as an option) and TLS by h2o, behind a guard that reads every HTTP/1 message strictly
- * (http-parser) and shows h2o exactly one complete, unambiguous request at a time; a WebSocket handshake
+ * and shows h2o exactly one complete, unambiguous request at a time; a WebSocket handshake
  * goes to net/hub.
  *
  * A handler is a row of the route table: method set, path pattern, function. It gets a request whose body is complete

@@ -38,7 +38,8 @@ static void carry_to_client(struct http_bridge *b)
     }
     b->writing = true;
     update_interest(b);
-    must(conn_write(b->c, (struct str){batch, (size_t)n}));
+    if (!conn_write(b->c, (struct str){batch, (size_t)n}))
+        conn_close(b->c);
 }
 
 static void carry_to_hub(struct http_bridge *b)

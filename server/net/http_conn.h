@@ -71,7 +71,7 @@ void conn_feed_text(struct http_conn *c, struct str text);
 void conn_continue(struct http_conn *c);
 void conn_read_on(struct http_conn *c); /* unless enough is there already */
 void conn_pause(struct http_conn *c);
-/* TLS only: the bytes are copied; http_bridge_written follows. False: another write is under way. */
+/* TLS only: the bytes are copied; http_bridge_written follows. False: the connection is broken. */
 bool conn_write(struct http_conn *c, struct str bytes);
 size_t conn_unwritten(const struct http_conn *c);
 int conn_fd(const struct http_conn *c);

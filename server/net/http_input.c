@@ -181,7 +181,7 @@ static bool to_hub(struct http_conn *c, struct str handshake, struct err *e)
     conn_close(c);
     struct err late;
     if (!hub_adopt(fd, handshake, &late))
-        log_warn("http", "websocket_not_taken", "error=%s", log_quotez(late.text));
+        log_info("http", "websocket_not_taken", "error=%s", log_quotez(late.text));
     return true;
 }
 

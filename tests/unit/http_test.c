@@ -708,6 +708,26 @@ START_TEST(idle_connection_is_closed)
 }
 END_TEST
 
+START_TEST(client_that_reads_nothing_is_cut)
+{
+    struct http_options o = usual();
+    o.body_timeout_ms = 150;
+    struct world w = start_with(o);
+    int fd = dial(&w);
+    int small = 4096;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    puts_to(fd, GET("/big"));
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    ck_assert_int_eq(poll(&p, 1, WAIT_MS), 1);
+    close(fd);
+    fd = dial(&w);
+    puts_to(fd, GET("/hello"));
+    expect(fd, 200, NULL);
+    close(fd);
+    stop(&w);
+}
+END_TEST
+
 START_TEST(refusals_are_told_to_the_route_that_wants_them)
 {
     struct http_options o = usual();
@@ -1073,6 +1093,7 @@ Suite *http_suite(void)
     tcase_add_test(t, long_head_is_refused);
     tcase_add_test(t, slow_head_and_slow_body_time_out);
     tcase_add_test(t, idle_connection_is_closed);
+    tcase_add_test(t, client_that_reads_nothing_is_cut);
     tcase_add_test(t, refusals_are_told_to_the_route_that_wants_them);
     tcase_add_test(t, expect_100_is_answered_before_the_body);
     tcase_add_test(t, unauthorized_request_is_refused_before_its_body);
