@@ -96,7 +96,7 @@ void run_cancel(struct str id, run_done_fn fn, void *arg);
 void dead_retry_all(run_done_fn fn, void *arg); /* n: how many */
 void dead_purge(run_done_fn fn, void *arg);
 
-/* The map: [{"name","stages":[{"id","name","watch","also","write","work","served","pending","running","waiting","dead","done"}]}] over the configuration and stages that are only in Redis. */
+/* The map: [{"name","stages":[{"id","name","watch","also","write","work","served","pending","running","waiting","dead"}]}] over the configuration and stages that are only in Redis. */
 void pipeline_map(run_json_fn fn, void *arg);
 
 /* The retention of runs (settings run_max): begins with run_start, after store_start. */
