@@ -12,7 +12,12 @@
 #include "net/guard.h"
 #include "net/http.h"
 
-enum { HTTP_SEGMENTS = 4, HTTP_REPLY_HEADERS = 16, HTTP_FIRST_CHUNK = 2048 };
+enum {
+    HTTP_REQ_MAGIC = 0x68747271,
+    HTTP_SEGMENTS = 4,
+    HTTP_REPLY_HEADERS = 16,
+    HTTP_FIRST_CHUNK = 2048,
+};
 
 struct http_tx; /* the transport's side of one exchange */
 
@@ -98,10 +103,11 @@ bool http_req_allowed(struct http_req *q, struct err *e) MUST_CHECK;
 void http_req_refuse(struct http_req *q, const struct err *e);
 /* Answers it, or gives it to its handler. */
 void http_req_run(struct http_req *q);
-/* From the transport: all bytes given to it are out; or the client left before the answer was
- * complete. */
-void http_req_sent(struct http_req *q);
+/* From the transport: the client left before the answer was complete. */
 void http_req_gone(struct http_req *q);
+
+/* http_answer.c. From the transport: all bytes given to it are out. */
+void http_req_sent(struct http_req *q);
 
 /* http.c */
 const struct http_options *http_settings(void);

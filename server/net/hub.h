@@ -38,7 +38,7 @@ struct hub_options {
 
 bool hub_start(const struct hub_options *o, const struct hub_service *services,
                struct err *e) MUST_CHECK; /* rows end with path NULL */
-void hub_stop(void);                      /* closes all with 1001 */
+void hub_stop(void); /* closes all with 1001; before http_stop, for those over TLS */
 /* Used by net/http: adopts a connected socket whose first bytes (the handshake) are still unread (early is empty) or in early. Takes fd. */
 bool hub_adopt(int fd, struct str early, struct err *e);
 bool hub_serves(struct str path);
