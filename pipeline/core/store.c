@@ -180,18 +180,28 @@ static void on_probe_silent(void *arg)
     log_warn("store", "no_notifications", "hint=%s", log_quotez(self.trouble));
 }
 
-static void on_library(void *arg, const struct reply *r, const struct err *e)
+static void on_opened(void *arg, const struct reply *r, const struct err *e)
 {
     (void)arg;
     (void)r;
     if (e != NULL) {
         if (e->code != ERR_REDIS)
-            trouble("the function library cannot be loaded", e->text);
+            trouble(e->text, "");
         return;
     }
     self.trouble[0] = '\0';
     set_up(true);
     try_probe();
+}
+
+static void on_library(void *arg, const struct reply *r, const struct err *e)
+{
+    (void)arg;
+    (void)r;
+    if (e == NULL)
+        redis_cmd(self.work, on_opened, NULL, "FCALL", "hm1_open", "0", NULL);
+    else if (e->code != ERR_REDIS)
+        trouble("the function library cannot be loaded", e->text);
 }
 
 static void load_library(void)

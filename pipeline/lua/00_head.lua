@@ -2,6 +2,7 @@
 
 -- The atomic steps of hookmesh. Each function checks all that can go wrong before it writes anything,
 -- because a script is not rolled back. Key names are made here and nowhere else:
+--   hm:format      number of the form that the keys below have
 --   hm:kv:KEY      hash   value, version, meta ("sum:version:seq:encoding")
 --   hm:wait:STAGE  zset   input keys of a stage; the score is the not-before time, or the lease's end
 --   hm:tries:STAGE hash   attempts of inputs that failed at least once
@@ -35,6 +36,8 @@ local function register(name, fn)
     end)
 end
 
+
+local FORMAT = '1' -- of all the keys below; another one when they change so that an older version would misread them
 
 local FAILED = {dead = true, timed_out = true, cancelled = true, budget_exceeded = true, skipped = true}
 

@@ -33,6 +33,18 @@ end
 -- keys: hm:servers   args: slot
 local function leave(_, a) return call('ZREM', 'hm:servers', a[1]) end
 
+-- Is what stands here of a form that this version reads? keys: hm:format, hm:seq   args: none   may fail: FORMAT
+local function open()
+    local format = call('GET', 'hm:format') or call('EXISTS', 'hm:seq') == 1 and '0' or false
+    if not format then
+        call('SET', 'hm:format', FORMAT)
+    elseif format ~= FORMAT then
+        return redis.error_reply('FORMAT the data in this Redis is of format ' .. format .. ' and this hookmesh reads format ' .. FORMAT ..
+            '; give it a Redis or a data directory of its own')
+    end
+    return FORMAT
+end
+
 -- A run as it stands now. keys: hm:run:RUN, hm:wait:*, hm:tries:*, hm:kv:*, hm:letters
 -- args: run, then for each step: stage, input key, output key or ""
 -- returns: now, record as field, value, ... (one array), then for each step: score or nil, failed attempts or nil, input version, input size,
@@ -126,6 +138,7 @@ local function map(_, a)
     return out
 end
 
+register('hm1_open', open)
 register('hm1_view', view)
 register('hm1_runs', runs)
 register('hm1_letters', letters)

@@ -103,6 +103,22 @@ START_TEST(a_redis_that_may_evict_keys_is_refused_until_it_is_mended)
 }
 END_TEST
 
+START_TEST(data_of_another_format_is_not_touched)
+{
+    struct world *w = world_make();
+    world_config_dir(w, DOCUMENTS);
+    world_redis_start(w);
+    mem_free(world_redis(w, "SET hm:format 77"));
+    world_launch(w);
+    world_wait_log(w, "is of format 77");
+    ck_assert_int_eq(status_of(w, "/readyz"), 503);
+    ck_assert_int_eq(world_redis_int(w, "DBSIZE"), 1);
+    mem_free(world_redis(w, "FLUSHALL"));
+    world_wait_json(w, "/readyz", "status", "ready");
+    world_free(w);
+}
+END_TEST
+
 START_TEST(without_notifications_the_sweep_finds_the_work)
 {
     struct world *w = world_make();
@@ -242,6 +258,7 @@ Suite *serve_suite(void)
     tcase_add_test(t, a_port_that_others_can_reach_needs_a_token);
     tcase_add_test(t, a_second_server_on_the_same_data_directory_is_refused);
     tcase_add_test(t, a_redis_that_may_evict_keys_is_refused_until_it_is_mended);
+    tcase_add_test(t, data_of_another_format_is_not_touched);
     tcase_add_test(t, without_notifications_the_sweep_finds_the_work);
     tcase_add_test(t, what_a_killed_server_had_claimed_is_done_by_another);
     tcase_add_test(t, a_stop_hands_back_the_work_that_does_not_end_in_time);
