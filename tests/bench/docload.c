@@ -150,7 +150,7 @@ static unsigned long occurrences(const char *p, size_t n, const char *what)
     return count;
 }
 
-static void read_lane(struct lane *l)
+static void read_lane(struct lane *l, int port)
 {
     if (l->cap - l->n < 65536) {
         l->cap += 262144;
@@ -168,6 +168,11 @@ static void read_lane(struct lane *l)
     if (status != 200 || occurrences(l->answer, whole, "\n{\"key\"") > l->lines ||
         memmem(l->answer, whole, "\"error\"", 7) != NULL)
         die("status %d: %.300s", status, l->answer);
+    /* The server ends a connection on which it began to answer before it had the whole request. */
+    if (memmem(l->answer, whole < 512 ? whole : 512, "\r\nConnection: close", 19) != NULL) {
+        close(l->fd);
+        l->fd = connect_tcp(port);
+    }
     l->n = 0;
     l->lines = 0;
 }
@@ -194,7 +199,7 @@ static void submit(int port, struct request *requests, size_t n)
             die("no answer for 60 s");
         for (size_t i = 0; i < CONNECTIONS && busy > 0; i++)
             if (polls[i].revents)
-                read_lane(&lanes[i]);
+                read_lane(&lanes[i], port);
     } while (busy > 0);
     for (size_t i = 0; i < CONNECTIONS; i++) {
         close(lanes[i].fd);
