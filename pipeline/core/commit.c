@@ -43,6 +43,21 @@ static void on_refreshed(void *arg, const struct err *e)
     put_back(arg);
 }
 
+static bool output_key(struct buf *out, const struct item *it)
+{
+    const struct stage *s = it->claim.stage;
+    return s->write != NULL &&
+           template_fill(out, str_of(s->write), &it->claim.match, it->claim.run);
+}
+
+static void unwrite(const struct item *it)
+{
+    struct buf key = {0};
+    if (it->outcome == CLAIM_OK && output_key(&key, it))
+        listen_unwrote(buf_view(&key));
+    buf_finish(&key);
+}
+
 /* A commit whose answer got lost is made again: should it have worked, the fence is gone and nothing happens twice. */
 static bool call_again(struct batch *b, const struct err *e)
 {
@@ -66,37 +81,25 @@ static void count_step(const struct item *it, const char *outcome)
     metric_observe_us(METRIC_STEP_SECONDS, loop_now_us() - it->claim.claimed_us);
 }
 
-static bool output_key(struct buf *out, const struct item *it)
-{
-    const struct stage *s = it->claim.stage;
-    return s->write != NULL &&
-           template_fill(out, str_of(s->write), &it->claim.match, it->claim.run);
-}
-
 static void on_committed(void *arg, const struct reply *r, const struct err *e)
 {
     struct batch *b = arg;
     self.calls--;
+    for (size_t i = 0; e != NULL && i < b->n; i++)
+        unwrite(b->items[i]);
     if (call_again(b, e))
         return;
-    struct buf key = {0};
     if (e != NULL)
         log_error("claim", "commit_failed", "n=%zu error=%s", b->n, log_quotez(e->text));
     for (size_t i = 0; i < b->n; i++) {
         struct item *it = b->items[i];
         int64_t version = e == NULL ? reply_int(reply_at(r, i)) : -1;
-        if (version < 0) {
-            count_step(it, "stale");
-        } else {
-            count_step(it, "done");
-            buf_clear(&key);
-            if (output_key(&key, it))
-                listen_own(buf_view(&key));
-        }
-        it->served->dirty = true; /* there is room again */
+        if (e == NULL && version < 0)
+            unwrite(it);
+        count_step(it, version < 0 ? "stale"
+                                   : "done"); /* a stage that had no room for more is dirty still */
         claim_free_item(it);
     }
-    buf_finish(&key);
     mem_free(b);
 }
 
@@ -110,6 +113,8 @@ static void add_commit(struct args *a, struct item *it, struct buf *text)
     if (output_key(&key, it)) {
         codec_sum(sum, buf_view(&it->output));
         stage_feeds(&feeds, &bumps, buf_view(&key));
+        listen_wrote(
+            buf_view(&key)); /* so that what it feeds is claimed in this turn, behind the commit */
     }
     size_t fed = feeds.n != 0;
     for (size_t i = 0; i < feeds.n; i++)

@@ -49,6 +49,8 @@ static void on_put_refreshed(void *arg, const struct err *e)
 static void on_put(void *arg, const struct reply *r, const struct err *e)
 {
     struct put_op *op = arg;
+    for (size_t i = 0; e != NULL && i < op->n; i++)
+        listen_unwrote(op->puts[i].key);
     if (e != NULL && e->code == ERR_STALE) {
         stage_refresh(NULL, on_put_refreshed, op);
         return;
@@ -60,8 +62,8 @@ static void on_put(void *arg, const struct reply *r, const struct err *e)
     int64_t *versions = mem_zero(op->n, sizeof *versions);
     for (size_t i = 0; i < op->n; i++) {
         versions[i] = reply_int(reply_at(r, i));
-        if (versions[i] > 0)
-            listen_own(op->puts[i].key);
+        if (versions[i] <= 0)
+            listen_unwrote(op->puts[i].key);
     }
     metric_add(METRIC_KV_WRITES, (double)op->n);
     finish_put(op, versions, NULL);
@@ -98,6 +100,8 @@ static void send_put(struct put_op *op)
         buf_finish(&bumps);
     }
     store_call("put", a.n, a.v, on_put, op);
+    for (size_t i = 0; i < op->n; i++)
+        listen_wrote(op->puts[i].key);
     buf_finish(&text);
     args_finish(&a);
 }

@@ -101,17 +101,31 @@ static void turn(struct str key, int by)
         timer_arm(self.doubts, DOUBT_TICK_MS);
 }
 
-void listen_own(struct str key)
+void listen_wrote(struct str key)
+{
+    if (!self.running)
+        return;
+    if (store_notifications())
+        turn(key, -1);
+    self.fn(self.arg, key);
+}
+
+void listen_unwrote(struct str key)
 {
     if (self.running && store_notifications())
-        turn(key, -1);
+        turn(key, 1);
 }
 
 static void on_bell(void *arg, struct str key, struct str event)
 {
     (void)arg;
-    if (key.p != NULL && (str_is(event, "hset") || str_is(event, "hincrby")))
+    if (key.p != NULL && (str_is(event, "hset") || str_is(event, "hincrby"))) {
+        struct map_node *node = map_find(&self.rings, key);
+        bool ours = node != NULL && container_of(node, struct ring, node)->balance < 0;
         turn(key, 1);
+        if (ours)
+            return;
+    }
     self.fn(self.arg, key);
 }
 

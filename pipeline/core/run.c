@@ -76,6 +76,18 @@ static void on_refused(void *arg, const struct reply *r, const struct err *e)
     fail_batch(arg, e);
 }
 
+/* Is the key this run's alone? Then nobody can have written it before, and it needs no look at what is there. */
+static bool own_key(const struct ingest_op *op)
+{
+    return memmem(op->in.key.p, op->in.key.n, op->in.run_id, strlen(op->in.run_id)) != NULL;
+}
+
+static void unwrite(const struct ingest_batch *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        listen_unwrote(b->ops[i]->in.key);
+}
+
 /* r is EXEC's: the answers of all commands, the last one the function's. */
 static void on_ingested(void *arg, const struct reply *r, const struct err *e)
 {
@@ -84,6 +96,7 @@ static void on_ingested(void *arg, const struct reply *r, const struct err *e)
     struct err why;
     if (e == NULL && reply_type(answers) == REPLY_ERROR) {
         if (str_starts(reply_str(answers), "STALE")) {
+            unwrite(b);
             stage_refresh(NULL, on_batch_refreshed, b);
             return;
         }
@@ -92,6 +105,7 @@ static void on_ingested(void *arg, const struct reply *r, const struct err *e)
         e = &why;
     }
     if (e != NULL) {
+        unwrite(b);
         fail_batch(b, e);
         return;
     }
@@ -99,7 +113,8 @@ static void on_ingested(void *arg, const struct reply *r, const struct err *e)
         struct ingest_op *op = b->ops[i];
         struct str answer = reply_str(reply_at(answers, i));
         bool fresh = str_is(answer, "1");
-        listen_own(op->in.key);
+        if (!fresh && !own_key(op))
+            listen_unwrote(op->in.key);
         finish_op(op, fresh ? INGEST_ACCEPTED : INGEST_DUPLICATE,
                   fresh ? str_of(op->in.run_id) : answer, NULL);
     }
@@ -123,12 +138,6 @@ static void describe(struct buf *out, const struct ingest_op *op)
     buf_u64(out, (uint64_t)in->size);
     if (in->summary.n != 0)
         buf_json_field_raw(out, "summary", in->summary);
-}
-
-/* Is the key this run's alone? Then nobody can have written it before, and it needs no look at what is there. */
-static bool own_key(const struct ingest_op *op)
-{
-    return memmem(op->in.key.p, op->in.key.n, op->in.run_id, strlen(op->in.run_id)) != NULL;
 }
 
 static void put_input(const struct ingest_op *op, const char *sum, uint64_t seq)
@@ -192,6 +201,8 @@ static void send_batch(struct ingest_batch *b)
     }
     store_call("ingest", a.n, a.v, NULL, NULL);
     redis_cmd(store_work(), on_ingested, b, "EXEC", NULL);
+    for (size_t i = 0; i < b->n; i++)
+        listen_wrote(b->ops[i]->in.key);
     buf_finish(&bumps);
     buf_finish(&text);
     args_finish(&a);
