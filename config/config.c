@@ -46,8 +46,10 @@ static int by_name(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static bool slurp(const char *path, struct buf *out, const char **why)
+bool read_whole(const char *path, size_t max, const char *too_large, struct buf *out,
+                const char **why)
 {
+    enum { PIECE = 16384 };
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0) {
@@ -58,14 +60,14 @@ static bool slurp(const char *path, struct buf *out, const char **why)
     }
     *why = !S_ISREG(st.st_mode) ? "it is not a file" : NULL;
     while (*why == NULL) {
-        buf_reserve(out, 16384);
-        ssize_t n = read(fd, out->p + out->n, 16384);
+        buf_reserve(out, PIECE);
+        ssize_t n = read(fd, out->p + out->n, PIECE);
         if (n == 0)
             break;
         if (n < 0)
             *why = strerror(errno);
-        else if ((out->n += (size_t)n) > YAML_FILE_MAX)
-            *why = "it is larger than 4 MiB";
+        else if ((out->n += (size_t)n) > max)
+            *why = too_large;
     }
     close(fd);
     return *why == NULL;
@@ -81,7 +83,7 @@ static void read_file(struct load *l, struct files *f, const char *dir, const ch
     s->name = here ? mem_strdup(name) : mem_format("%.*s/%s", (int)slash, dir, name);
     s->order = f->n;
     const char *why = NULL;
-    if (slurp(s->name, &s->text, &why)) {
+    if (read_whole(s->name, YAML_FILE_MAX, "it is larger than 4 MiB", &s->text, &why)) {
         f->yamls[f->n] = yaml_read(s, l->report);
     } else {
         report_error(l->report, (struct place){.source = s}, "cannot be read: %s", why);

@@ -117,4 +117,8 @@ void hook_finish(struct hook *h);
 void check_references(struct load *l);
 void check_loops(struct load *l);
 
+/* Appends a whole file. false: *why says it in a few words; too_large is said when there are more than max bytes. */
+bool read_whole(const char *path, size_t max, const char *too_large, struct buf *out,
+                const char **why);
+
 #endif

@@ -3,12 +3,9 @@
  * struct holds. Every reader tells what is wrong itself, naming subject and field, and the caller only goes on: so one
  * run finds all errors. Strictness is the point here: a bare number is no duration, `yes` is no boolean,
  * and a variable that isn't set is an error, because each of them did harm quietly elsewhere. */
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -493,34 +490,16 @@ char *load_path(struct load *l, const struct node *n, const char *field)
     return whole;
 }
 
-/* The whole of a small file without one newline at its end. */
-static bool read_small(const char *path, struct buf *out, const char **why)
+/* A secret from its file, without the newline at its end. */
+static bool read_secret(const char *path, struct buf *out, const char **why)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        *why = strerror(errno);
-        if (fd >= 0)
-            close(fd);
+    if (!read_whole(path, SECRET_FILE_MAX, "it is too large for a secret", out, why))
         return false;
-    }
-    *why = !S_ISREG(st.st_mode) ? "not a file" : NULL;
-    while (*why == NULL) {
-        buf_reserve(out, 4096);
-        ssize_t n = read(fd, out->p + out->n, 4096);
-        if (n == 0)
-            break;
-        if (n < 0)
-            *why = strerror(errno);
-        else if ((out->n += (size_t)n) > SECRET_FILE_MAX)
-            *why = "too large for a secret";
-    }
-    close(fd);
     while (out->n != 0 && (out->p[out->n - 1] == '\n' || out->p[out->n - 1] == '\r'))
         out->n--;
-    if (*why == NULL && out->n == 0)
+    if (out->n == 0)
         *why = "the file is empty";
-    if (*why == NULL && memchr(out->p, '\0', out->n) != NULL)
+    else if (memchr(out->p, '\0', out->n) != NULL)
         *why = "the file has NUL characters in it";
     return *why == NULL;
 }
@@ -530,7 +509,7 @@ static bool secret_file(struct load *l, struct place at, const char *field, cons
 {
     struct buf b = {0};
     const char *why = NULL;
-    if (!read_small(path, &b, &why)) {
+    if (!read_secret(path, &b, &why)) {
         load_fail(l, at, field, "the secret cannot be read from %s: %s", path, why);
         buf_finish(&b);
         return false;
