@@ -401,8 +401,8 @@ static void on_ring(void *arg, struct str key)
         struct served *s = container_of(at, struct served, node);
         if (s->dirty)
             continue;
-        s->dirty = key.p == NULL || s->stage->also != NULL ||
-                   pattern_matches(str_of(s->stage->watch), key, NULL);
+        /* An input that a second key releases rings the bell for everything (key.p NULL). */
+        s->dirty = key.p == NULL || pattern_matches(str_of(s->stage->watch), key, NULL);
     }
 }
 

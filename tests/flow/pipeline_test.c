@@ -223,6 +223,27 @@ START_TEST(a_dead_document_runs_on_when_its_value_is_mended)
 }
 END_TEST
 
+START_TEST(an_input_waits_for_its_second_key_and_goes_on_when_that_comes)
+{
+    struct world *w = world_make();
+    world_config(
+        w, "p.yaml",
+        "pipelines:\n  - name: pair\n    stages:\n"
+        "      - {name: join, watch: \"p.*.in\", also: [\"p.{1}.side\"], command: [cat], write: "
+        "\"p.{1}.out\"}\n");
+    world_start(w);
+    put(w, "p.a.in", "1");
+    world_wait_json(w, "/v1/pipelines", "0.stages.0.waiting", "1");
+    ck_assert_ptr_null(get(w, "p.a.out"));
+    put(w, "p.a.side", "2");
+    char *out = await(w, "p.a.out");
+    ck_assert_ptr_nonnull(strstr(out, "\"also\""));
+    mem_free(out);
+    ck_assert_int_eq(world_redis_int(w, "HGET hm:kv:p.a.out version"), 1);
+    world_free(w);
+}
+END_TEST
+
 static const char fragile[] =
     "pipelines:\n  - name: fragile\n    stages:\n"
     "      - {name: first, watch: \"f.*.raw\", command: [sh, -c, \"cat; test -e %s/mended\"], "
@@ -294,6 +315,7 @@ Suite *pipeline_suite(void)
     tcase_add_test(t, a_write_whose_notification_nobody_heard_is_found_after_the_start);
     tcase_add_test(t, a_stage_that_is_added_later_gets_the_keys_that_were_there_before);
     tcase_add_test(t, a_stopped_stage_parks_its_documents_and_resumes_with_them);
+    tcase_add_test(t, an_input_waits_for_its_second_key_and_goes_on_when_that_comes);
     tcase_add_test(t, a_document_that_a_stage_cannot_read_dies_alone);
     tcase_add_test(t, a_dead_document_runs_on_when_its_value_is_mended);
     tcase_add_test(t, a_failed_document_that_is_retried_succeeds_through_all_its_steps);
