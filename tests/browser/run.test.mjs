@@ -76,6 +76,7 @@ test('the run page shows the same after a reload as it did live', async () => {
 
 test('the map draws the stages in the order of their keys and lights the one that works', async () => {
   const page = await w.open('#/pipelines');
+  for (const s of stages) await page.locator(`.stage[data-id="github.${s}"]`).waitFor();
   const boxes = await page.locator('.pipeline[aria-label="Pipeline github"] .stage').evaluateAll((cards) => cards.map((c) => [c.dataset.id, c.getBoundingClientRect().left]).sort((a, b) => a[1] - b[1]).map(([id]) => id));
   assert.deepEqual(boxes, stages.map((s) => `github.${s}`));
   await w.send();
