@@ -261,3 +261,30 @@ const struct extension *config_extension(const struct config *c, const char *nam
     }
     return NULL;
 }
+
+const struct pipeline *config_pipeline(const struct config *c, struct str name)
+{
+    for (size_t i = 0; i < c->pipeline_n; i++) {
+        if (str_is(name, c->pipelines[i].name))
+            return &c->pipelines[i];
+    }
+    return NULL;
+}
+
+const struct job *config_job(const struct config *c, struct str name)
+{
+    for (size_t i = 0; i < c->job_n; i++) {
+        if (str_is(name, c->jobs[i]->name) || str_is(name, c->jobs[i]->pipeline))
+            return c->jobs[i];
+    }
+    return NULL;
+}
+
+const struct agent *config_agent(const struct config *c, struct str name)
+{
+    for (size_t i = 0; i < c->agent_n; i++) {
+        if (str_is(name, c->agents[i].name))
+            return &c->agents[i];
+    }
+    return NULL;
+}

@@ -21,25 +21,85 @@ struct settings {
 #define SETTING_SIZE(name, env, def, min, max, reload, help)     int64_t name;
 #define SETTING_DURATION(name, env, def, min, max, reload, help) int64_t name;
 #define SETTING_STRING(name, env, def, reload, help)             char *name;
+#define SETTING_SECRET(name, env, reload, help)                  char *name;
 #define SETTING_CHOICE(name, env, def, choices, reload, help)    char *name;
 #include "config/settings.def"
 };
 
-enum work_kind { WORK_NONE, WORK_COMMAND, WORK_HTTP, WORK_EXTENSION, WORK_AGENT };
+/* WORK_AGENT: an agent without code of its own here. WORK_START starts a job, WORK_DELIVER sends a result, WORK_ALERT judges a run. */
+enum work_kind {
+    WORK_NONE,
+    WORK_COMMAND,
+    WORK_HTTP,
+    WORK_EXTENSION,
+    WORK_AGENT,
+    WORK_START,
+    WORK_DELIVER,
+    WORK_ALERT,
+};
+
+/* Where a result or a notice goes. Texts marked * may be a path into {"run","job","state","error","input","output"}, such as
+ * .input.payload.after, or stand for themselves. */
+enum delivery_kind {
+    DELIVERY_EMAIL,
+    DELIVERY_SLACK,
+    DELIVERY_HTTP,
+    DELIVERY_KV,
+    DELIVERY_FILE,
+    DELIVERY_GITHUB, /* a commit status, or with `issue` a comment */
+};
+
+struct delivery {
+    enum delivery_kind kind;
+    char *
+        to; /* address[, address]; #channel or NULL; URL; key template; path template; * owner/repository */
+    char *subject;     /* * email */
+    char *text;        /* * the body; NULL: made from the output */
+    char *secret;      /* http: Standard Webhooks key ("whsec_..." or any text); NULL: not signed */
+    char *secret_name; /* where it is expected, for messages */
+    char **headers;    /* http: "Name: value" */
+    char *sha;         /* * github status */
+    char *issue;       /* * github comment: number of the issue or pull request */
+    char *context;     /* github status: its name; default hookmesh/JOB */
+};
+
+enum alert_kind { ALERT_FAILED, ALERT_DURATION, ALERT_OUTPUT, ALERT_RESULT, ALERT_MISSED };
+
+struct alert {
+    enum alert_kind kind;
+    char *condition; /* as written: "duration > 5m" */
+    char *job;       /* only runs of this job or pipeline; NULL: all */
+    int64_t over_ms; /* duration */
+    char *path;      /* output: ".items" */
+    char *op;        /* output: == != < <= > >= */
+    char *value;     /* output: JSON */
+    struct delivery to;
+    char *file;
+    int line;
+};
+
+/* At which ends of which runs an after-stage is fed: those of its own pipeline, or of all. */
+enum after { AFTER_SUCCESS = 1, AFTER_FAILURE = 2, AFTER_SKIP = 4, AFTER_OPEN = 8 };
 
 struct work {
     enum work_kind kind;
-    char **argv;     /* command: NULL-terminated */
-    bool keep;       /* command: one process serves many values, a JSON line each way */
-    char *cwd;       /* the directory of the YAML file */
-    char **env;      /* "NAME=value" NULL-terminated; may be NULL */
-    char *extension; /* extension: its name ... */
-    char *job;       /* ... and job */
-    char *url;       /* http */
-    char *method;    /* http: default POST */
-    char **headers;  /* http: "Name: value" */
-    char *agent;     /* agent: its name ... */
-    char *task;      /* ... and task */
+    struct delivery *delivery; /* deliver: owned */
+    struct alert *alert;       /* alert: borrowed from the configuration */
+    char *target;              /* start: the pipeline's name, "job.publish_content" */
+    char **argv;               /* command: NULL-terminated */
+    bool keep;                 /* command: one process serves many values, a JSON line each way */
+    char *cwd;                 /* the directory of the YAML file */
+    char **env;                /* "NAME=value" NULL-terminated; may be NULL */
+    char *extension;           /* extension: its name ... */
+    char *job;                 /* ... and job */
+    char *url;                 /* http */
+    char *method;              /* http: default POST */
+    char **headers;            /* http: "Name: value" */
+    /* The agent that does it, whatever the kind: its input is {"agent","task","input","run"}, and the rest of this struct is a copy of how the agent works. */
+    char *agent;
+    char *task; /* may be NULL */
+    bool
+        triggers; /* its agent has the capability job:trigger: it gets HOOKMESH_URL and a token of the run */
 };
 
 struct retry {
@@ -54,7 +114,12 @@ struct stage {
     char *pipeline;
     char *name;
     char *watch; /* pattern: "pipeline.*.raw" */
-    char **also; /* key templates: "pipeline.{1}.raw"; NULL-terminated; may be NULL */
+    char **
+        also; /* key templates: "pipeline.{1}.raw"; "?..." may be absent; NULL-terminated; may be NULL */
+    char **
+        input_names; /* of a job's step with several inputs: their names, value first; the work gets an object of them */
+    unsigned
+        after; /* not 0: it is fed by the ends of runs (enum after), watches "run.ended.>" ("run.open.>"), and its failure fails no run */
     char *write; /* key template; NULL: the result is not kept */
     struct work work;
     struct retry retry;
@@ -68,11 +133,103 @@ struct pipeline {
     char *name;
     struct stage *stages;
     size_t n;
+    struct job *job; /* of which it was made; borrowed; NULL: it was written as a pipeline */
+    /* The after-stages that an end of its runs feeds, ids with tabs between them; NULL: none. */
+    char *after_success;
+    char *after_failure; /* dead, timed_out, budget_exceeded; not cancelled */
+    char *after_skip;
+    char *
+        after_open; /* "ID<tab>ms<tab>ID<tab>ms": fed that long after the start, unless the run has ended */
+};
+
+enum overlap { OVERLAP_SKIP, OVERLAP_QUEUE, OVERLAP_REPLACE, OVERLAP_ALLOW };
+enum misfire { MISFIRE_SKIP, MISFIRE_ONCE, MISFIRE_ALL };
+enum job_kind { JOB_EXTENSION, JOB_AGENT, JOB_HYBRID, JOB_WORKFLOW };
+
+struct schedule {
+    char *name; /* the job's, or JOB#2 and so on when it has several */
+    char *expression;
+    char *timezone; /* NULL: UTC */
+    enum misfire misfire;
+    int64_t misfire_max; /* for MISFIRE_ALL */
+    char *pipeline;      /* "job.NAME" */
+    char *file;
+    int line;
+};
+
+struct parameter {
+    char *name;
+    char *type;     /* string number integer boolean array object; NULL: any */
+    char *standard; /* JSON; NULL: none */
+    char *choices;  /* JSON array; NULL: any */
+    char *description;
+    bool required;
+};
+
+/* A job is a pipeline "job.NAME" (its stages watch job.NAME.*.input and the outputs of each other), and how its runs may start. A path
+ * such as .payload.repository.id points into the input. */
+struct job {
+    char *name;
+    char *pipeline;
+    enum job_kind kind;
+    char *description;
+    struct parameter *parameters;
+    size_t parameter_n;
+    char *output; /* key template of the result: "job.NAME.{1}.output" */
+    bool overlap_set;
+    enum overlap overlap; /* of scheduled runs, unless there is concurrency */
+    int priority;         /* -100..100; higher is served first */
+    int64_t delay_ms;
+    int64_t
+        lane_limit; /* concurrency: runs open at once, of each value of the key; 0: any number */
+    char *lane_key; /* path; NULL: one lane for the job */
+    int64_t rate_limit; /* starts in any rate_period_ms; 0: any number */
+    int64_t rate_period_ms;
+    char *rate_key;
+    int64_t debounce_ms; /* 0: none */
+    int64_t debounce_max_ms;
+    char *debounce_key;
+    int64_t budget_tokens;  /* 0: no limit */
+    double budget_cost_usd; /* 0: no limit */
+    char *file;
+    int line;
+};
+
+struct agent {
+    char *name;
+    char *description;
+    char *system_prompt;
+    char *model;
+    struct work work; /* kind WORK_AGENT: it has no code here */
+    char **capabilities;
+    char **allowed_jobs;
+    char *job; /* an orchestrator's workflow: the job that it is; else NULL */
+    char *file;
+    int line;
+};
+
+struct db_trigger { /* rows that change in PostgreSQL */
+    char *name;
+    char *url; /* secret */
+    char *url_name;
+    char *table;
+    char *column;   /* the row's id; default "id" */
+    char **events;  /* insert update delete; NULL: all */
+    char *pipeline; /* what it starts */
+    char *when;
+    char *input;
+    char *file;
+    int line;
 };
 
 struct extension { /* code under a name: a shared object, or commands by job name */
     char *name;
     char *path; /* of the .so, resolved; NULL: commands */
+    struct extension_job {
+        char *name;
+        struct work work; /* command or http */
+    } * jobs;
+    size_t job_n;
     char *file;
     int line;
 };
@@ -87,7 +244,10 @@ struct hook {          /* a webhook trigger */
     char **events; /* "push", "pull_request.opened"; NULL: all */
     char *
         write; /* key template of the run's input: "github.{run}.event"; NULL only after allow_undefined */
-    char *pipeline;  /* the pipeline that it starts, or NULL */
+    char *pipeline; /* the pipeline that it starts, or NULL */
+    char *when;     /* jq over the envelope: false or null filters it out; NULL: all pass */
+    char *input; /* jq over the envelope: its first output is the run's input; NULL: the envelope */
+    char *task;  /* said to the agent that it starts */
     size_t max_body; /* 0: the setting */
     char *file;
     int line;
@@ -102,6 +262,16 @@ struct config {
     size_t extension_n;
     struct hook *hooks;
     size_t hook_n;
+    struct job **jobs;
+    size_t job_n;
+    struct agent *agents;
+    size_t agent_n;
+    struct schedule *schedules;
+    size_t schedule_n;
+    struct alert **alerts;
+    size_t alert_n;
+    struct db_trigger *db_triggers;
+    size_t db_trigger_n;
     char *dir;       /* NULL: built without a directory (defaults) */
     char **warnings; /* one line each, NULL-terminated */
 };
@@ -125,5 +295,9 @@ void config_schemes(const char *const *names);
 
 const struct hook *config_hook(const struct config *c, struct str path);
 const struct extension *config_extension(const struct config *c, const char *name);
+const struct pipeline *config_pipeline(const struct config *c, struct str name);
+/* By its name or its pipeline's. */
+const struct job *config_job(const struct config *c, struct str name);
+const struct agent *config_agent(const struct config *c, struct str name);
 
 #endif

@@ -12,7 +12,7 @@
 #include "base/suggest.h"
 #include "config/parts.h"
 
-enum kind { BOOL, INT, SIZE, DURATION, STRING, CHOICE };
+enum kind { BOOL, INT, SIZE, DURATION, STRING, SECRET, CHOICE };
 
 struct row {
     enum kind kind;
@@ -40,6 +40,8 @@ static const struct row rows[] = {
     {DURATION, #name, env, AT(name), def, NULL, min, max, NULL, reload, help},
 #define SETTING_STRING(name, env, def, reload, help)                                               \
     {STRING, #name, env, AT(name), 0, def, 0, 0, NULL, reload, help},
+#define SETTING_SECRET(name, env, reload, help)                                                    \
+    {SECRET, #name, env, AT(name), 0, "", 0, 0, NULL, reload, help},
 #define SETTING_CHOICE(name, env, def, choices, reload, help)                                      \
     {CHOICE, #name, env, AT(name), 0, def, 0, 0, choices, reload, help},
 #include "config/settings.def"
@@ -57,7 +59,7 @@ static void *member(const struct settings *s, const struct row *row)
 
 static bool is_text(const struct row *row)
 {
-    return row->kind == STRING || row->kind == CHOICE;
+    return row->kind == STRING || row->kind == SECRET || row->kind == CHOICE;
 }
 
 static void set_text(struct settings *s, const struct row *row, char *take)
@@ -114,10 +116,10 @@ static bool is_choice(struct str choices, struct str word)
     return false;
 }
 
-/* The token, and the password in redis://user:PASSWORD@host. */
+/* Secrets, and the password in redis://user:PASSWORD@host. */
 static void note_secret(const struct row *row, struct str value)
 {
-    if (strcmp(row->name, "token") == 0)
+    if (row->kind == SECRET)
         log_secret(value);
     if (strcmp(row->name, "redis") != 0 || value.n == 0)
         return;
@@ -160,7 +162,8 @@ static void set(struct load *l, struct place at, const struct row *row, struct s
             return;
         }
         break;
-    case STRING: note_secret(row, value); break;
+    case STRING:
+    case SECRET: note_secret(row, value); break;
     }
     set_text(&l->c->set, row, mem_dup(value.p, value.n));
 }
@@ -221,7 +224,7 @@ void settings_environment(struct load *l)
         const char *value = getenv(row->env);
         if (row->env[0] == '\0')
             continue;
-        if (strcmp(row->name, "token") == 0 || strcmp(row->name, "redis") == 0) {
+        if (row->kind == SECRET || strcmp(row->name, "redis") == 0) {
             char *secret = NULL;
             if (load_variable(l, at, row->name, row->env, &secret) && secret != NULL)
                 set(l, at, row, str_of(secret));
@@ -318,6 +321,7 @@ static void add_default(struct buf *out, const struct row *row)
     case SIZE: format_size(out, row->number); return;
     case DURATION: clock_format_duration(out, row->number); return;
     case STRING:
+    case SECRET:
     case CHOICE: buf_puts(out, row->text); return;
     }
 }
@@ -339,6 +343,7 @@ static void add_range(struct buf *out, const struct row *row)
         clock_format_duration(out, row->max);
         return;
     case STRING: buf_puts(out, "text"); return;
+    case SECRET: buf_puts(out, "secret"); return;
     case CHOICE:
         for (const char *p = row->choices; *p != '\0'; p++) {
             if (*p == ' ')

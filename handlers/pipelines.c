@@ -114,8 +114,6 @@ void pipelines_job(struct http_req *q)
 
 struct start_op {
     struct http_req *q;
-    struct hook origin; /* the way in, as the ledger shows it */
-    char *path;
     char *run; /* what the answer names */
 };
 
@@ -136,11 +134,10 @@ static void finish_start(struct start_op *op, const struct err *e)
     buf_finish(&out);
     buf_finish(&location);
     mem_free(op->run);
-    mem_free(op->path);
     mem_free(op);
 }
 
-static void on_ingested(void *arg, enum ingest_outcome outcome, struct str run, const struct err *e)
+static void on_ingested(void *arg, enum start_outcome outcome, struct str run, const struct err *e)
 {
     (void)outcome;
     (void)run;
@@ -172,19 +169,15 @@ static void start(struct http_req *q, const struct pipeline *p, const char *id, 
 {
     struct start_op *op = mem_new(struct start_op);
     op->q = q;
-    op->path = mem_format("/v1/jobs/%s/runs", p->name);
-    op->origin = (struct hook){.path = op->path, .pipeline = p->name};
     op->run = mem_strdup(id);
-    struct ingest in = {.hook = &op->origin,
-                        .event = STR("start"),
-                        .cause = "api",
-                        .key = key,
-                        .value = http_body(q),
-                        .received_ms = clock_wall_us() / 1000,
-                        .size = (int64_t)http_body(q).n};
-    id_make(in.delivery_id, clock_wall_us());
+    struct start in = {.pipeline = str_of(p->name),
+                       .cause = "api",
+                       .key = key,
+                       .value = http_body(q),
+                       .received_ms = clock_wall_us() / 1000,
+                       .size = (int64_t)http_body(q).n};
     memcpy(in.run_id, id, ID_SIZE);
-    run_ingest(&in, on_ingested, op);
+    run_begin(&in, on_ingested, op);
 }
 
 void pipelines_start(struct http_req *q)

@@ -22,43 +22,39 @@
 
 enum { BATCH_MAX = 64, TRIM_MS = 5000, TRIM_COUNT = 200 };
 
-struct ingest_op {
-    struct ingest in; /* slices of bytes; hook is not kept */
-    char *hook_path;
-    char *pipeline;
+struct begin_op {
+    struct start in; /* slices of bytes */
     char *bytes;
     char encoding[CODEC_NAME];
     int64_t plain_size;
-    ingest_fn fn;
+    start_fn fn;
     void *arg;
 };
 
-struct ingest_batch {
+struct begin_batch {
     size_t n;
-    struct ingest_op *ops[BATCH_MAX];
+    struct begin_op *ops[BATCH_MAX];
 };
 
 static struct {
-    struct ingest_batch *open; /* to be sent at the end of this turn */
+    struct begin_batch *open; /* to be sent at the end of this turn */
     struct timer *trim;
 } self;
 
-static void send_batch(struct ingest_batch *b);
+static void send_batch(struct begin_batch *b);
 
-static void finish_op(struct ingest_op *op, enum ingest_outcome outcome, struct str run,
+static void finish_op(struct begin_op *op, enum start_outcome outcome, struct str run,
                       const struct err *e)
 {
     op->fn(op->arg, outcome, run, e);
-    mem_free(op->hook_path);
-    mem_free(op->pipeline);
     mem_free(op->bytes);
     mem_free(op);
 }
 
-static void fail_batch(struct ingest_batch *b, const struct err *e)
+static void fail_batch(struct begin_batch *b, const struct err *e)
 {
     for (size_t i = 0; i < b->n; i++)
-        finish_op(b->ops[i], INGEST_ACCEPTED, (struct str){NULL, 0}, e);
+        finish_op(b->ops[i], START_NEW, (struct str){NULL, 0}, e);
     mem_free(b);
 }
 
@@ -77,12 +73,12 @@ static void on_refused(void *arg, const struct reply *r, const struct err *e)
 }
 
 /* Is the key this run's alone? Then nobody can have written it before, and it needs no look at what is there. */
-static bool own_key(const struct ingest_op *op)
+static bool own_key(const struct begin_op *op)
 {
     return memmem(op->in.key.p, op->in.key.n, op->in.run_id, strlen(op->in.run_id)) != NULL;
 }
 
-static void unwrite(const struct ingest_batch *b)
+static void unwrite(const struct begin_batch *b)
 {
     for (size_t i = 0; i < b->n; i++)
         listen_unwrote(b->ops[i]->in.key);
@@ -91,7 +87,7 @@ static void unwrite(const struct ingest_batch *b)
 /* r is EXEC's: the answers of all commands, the last one the function's. */
 static void on_ingested(void *arg, const struct reply *r, const struct err *e)
 {
-    struct ingest_batch *b = arg;
+    struct begin_batch *b = arg;
     const struct reply *answers = e == NULL ? reply_at(r, reply_len(r) - 1) : NULL;
     struct err why;
     if (e == NULL && reply_type(answers) == REPLY_ERROR) {
@@ -110,25 +106,24 @@ static void on_ingested(void *arg, const struct reply *r, const struct err *e)
         return;
     }
     for (size_t i = 0; i < b->n; i++) {
-        struct ingest_op *op = b->ops[i];
+        struct begin_op *op = b->ops[i];
         struct str answer = reply_str(reply_at(answers, i));
         bool fresh = str_is(answer, "1");
         if (!fresh && !own_key(op))
             listen_unwrote(op->in.key);
-        finish_op(op, fresh ? INGEST_ACCEPTED : INGEST_DUPLICATE,
-                  fresh ? str_of(op->in.run_id) : answer, NULL);
+        finish_op(op, fresh ? START_NEW : START_DUPLICATE, fresh ? str_of(op->in.run_id) : answer,
+                  NULL);
     }
     mem_free(b);
 }
 
 /* What is known of it, for the ledger, the run's record and the events alike: JSON without its end, to which each adds its own. */
-static void describe(struct buf *out, const struct ingest_op *op)
+static void describe(struct buf *out, const struct begin_op *op)
 {
-    const struct ingest *in = &op->in;
+    const struct start *in = &op->in;
     buf_char(out, '{');
-    const char *cause = in->cause != NULL ? in->cause : in->replay ? "replay" : "webhook";
-    buf_json_field(out, "cause", str_of(cause));
-    buf_json_field(out, "hook", str_of(op->hook_path));
+    buf_json_field(out, "cause", str_of(in->cause));
+    buf_json_field(out, "hook", in->hook);
     buf_json_field(out, "event", in->event);
     buf_json_field(out, "delivery", in->external_id);
     buf_json_field(out, "key", in->key);
@@ -140,7 +135,7 @@ static void describe(struct buf *out, const struct ingest_op *op)
         buf_json_field_raw(out, "summary", in->summary);
 }
 
-static void put_input(const struct ingest_op *op, const char *sum, uint64_t seq)
+static void put_input(const struct begin_op *op, const char *sum, uint64_t seq)
 {
     struct buf name = {0};
     struct buf meta = {0};
@@ -154,7 +149,7 @@ static void put_input(const struct ingest_op *op, const char *sum, uint64_t seq)
     buf_finish(&meta);
 }
 
-static void send_batch(struct ingest_batch *b)
+static void send_batch(struct begin_batch *b)
 {
     const struct settings *set = &store_config()->set;
     if (!store_up()) {
@@ -171,7 +166,7 @@ static void send_batch(struct ingest_batch *b)
     args_int(&a, set->ledger_max);
     args_int(&a, set->dedupe_window);
     for (size_t i = 0; i < b->n; i++) {
-        const struct ingest_op *op = b->ops[i];
+        const struct begin_op *op = b->ops[i];
         bool own = own_key(op);
         char sum[CODEC_SUM];
         codec_sum(sum, op->in.value);
@@ -179,19 +174,13 @@ static void send_batch(struct ingest_batch *b)
             put_input(op, sum, stage_seq());
         args_add(&a, str_of(op->in.run_id));
         args_add(&a, str_of(op->in.delivery_id));
-        buf_clear(&text);
-        if (op->in.external_id.n != 0 && !op->in.replay) {
-            buf_puts(&text, op->hook_path);
-            buf_char(&text, ':');
-            buf_str(&text, op->in.external_id);
-        }
-        args_text(&a, buf_view(&text));
+        args_add(&a, op->in.once);
         args_add(&a, op->in.key);
         buf_clear(&text);
         buf_clear(&bumps);
         stage_feeds(&text, &bumps, op->in.key);
         args_text(&a, buf_view(&text));
-        args_add(&a, str_of(op->pipeline));
+        args_add(&a, op->in.pipeline);
         buf_clear(&text);
         describe(&text, op);
         args_text(&a, buf_view(&text));
@@ -211,7 +200,7 @@ static void send_batch(struct ingest_batch *b)
 static void send_open(void *arg)
 {
     (void)arg;
-    struct ingest_batch *b = self.open;
+    struct begin_batch *b = self.open;
     self.open = NULL;
     if (b != NULL)
         send_batch(b);
@@ -226,28 +215,31 @@ static struct str copy(char **at, struct str s)
     return c;
 }
 
-void run_ingest(const struct ingest *in, ingest_fn fn, void *arg)
+void run_begin(const struct start *in, start_fn fn, void *arg)
 {
     static struct buf packed; /* reused from call to call */
     const struct settings *set = &store_config()->set;
-    struct ingest_op *op = mem_new(struct ingest_op);
-    *op = (struct ingest_op){.in = *in, .fn = fn, .arg = arg};
-    op->hook_path = mem_strdup(in->hook->path);
-    op->pipeline = mem_strdup(in->hook->pipeline != NULL ? in->hook->pipeline : "");
+    struct begin_op *op = mem_new(struct begin_op);
+    *op = (struct begin_op){.in = *in, .fn = fn, .arg = arg};
     struct str value = in->value;
     if ((int64_t)value.n >= set->compress_min && strcmp(set->compress, "off") != 0 &&
         codec_encode(&packed, op->encoding, value, set->compress))
         value = buf_view(&packed);
-    op->bytes = mem_alloc(in->external_id.n + in->event.n + in->key.n + value.n + in->summary.n);
+    op->in.value = value;
+    struct str *const slices[] = {&op->in.pipeline,  &op->in.key,         &op->in.value,
+                                  &op->in.detail,    &op->in.once,        &op->in.hook,
+                                  &op->in.event,     &op->in.external_id, &op->in.summary,
+                                  &op->in.gate.lane, &op->in.gate.rate,   &op->in.gate.debounce,
+                                  &op->in.gate.skip, &op->in.gate.tick,   &op->in.gate.sum};
+    size_t total = 0;
+    for (size_t i = 0; i < sizeof slices / sizeof slices[0]; i++)
+        total += slices[i]->n;
+    op->bytes = mem_alloc(total);
     char *at = op->bytes;
-    op->in.hook = NULL;
-    op->in.external_id = copy(&at, in->external_id);
-    op->in.event = copy(&at, in->event);
-    op->in.key = copy(&at, in->key);
-    op->in.value = copy(&at, value);
-    op->in.summary = copy(&at, in->summary);
+    for (size_t i = 0; i < sizeof slices / sizeof slices[0]; i++)
+        *slices[i] = copy(&at, *slices[i]);
     if (self.open == NULL) {
-        self.open = mem_new(struct ingest_batch);
+        self.open = mem_new(struct begin_batch);
         loop_defer(send_open, NULL);
     }
     self.open->ops[self.open->n++] = op;

@@ -14,30 +14,68 @@
 #include "base/err.h"
 #include "config/config.h"
 
-/* One webhook delivery to be taken in. All slices are copied. */
-struct ingest {
-    char delivery_id[37]; /* ours, UUIDv7 */
-    char run_id[37];      /* of the run to be made, UUIDv7 */
-    const struct hook *hook;
-    struct str external_id; /* the sender's delivery id; empty: no duplicates check */
+/* What may put a start off, refuse it or join it with another. All zero: nothing does. */
+struct gate {
+    int64_t delay_ms;
+    int priority; /* -100..100, higher first among what waits for the same stage */
+    /* A lane holds at most lane_limit open runs; what comes while it is full waits for its turn (OVERLAP_QUEUE), is
+     * recorded as skipped, or replaces the runs that are there. */
+    struct str lane;
+    int64_t lane_limit;
+    enum overlap when_full;
+    struct str rate; /* at most rate_limit starts in any rate_period_ms: the others wait */
+    int64_t rate_limit;
+    int64_t rate_period_ms;
+    struct str
+        debounce; /* until it has been quiet for debounce_ms, at most debounce_max_ms (0: for ever), starts join one run; the last input counts */
+    int64_t debounce_ms;
+    int64_t debounce_max_ms;
+    struct str skip; /* not empty: the run is recorded as skipped, for this reason */
+    /* A schedule: the start happens only if due_ms is still its next fire; next_ms takes its place, in the same step. */
+    struct str tick;
+    int64_t due_ms;
+    int64_t next_ms;
+    struct str sum;  /* of a request, with `once`: the same name with another sum is refused */
+    int64_t once_ms; /* how long `once` is remembered; 0: the setting dedupe_window */
+};
+
+/* One run to be started, by whatever trigger. All slices are copied. */
+struct start {
+    char run_id[37]; /* of the run to be made, UUIDv7 */
+    struct str pipeline;
+    struct str key;   /* input key */
+    struct str value; /* input value (JSON) */
+    const char *
+        cause; /* a literal: "webhook", "replay", "api", "schedule", "key", "database", "job", "agent" */
+    struct str
+        detail; /* more of its cause, as JSON members: "parent":"...","depth":2 ; may be empty */
+    struct str
+        once; /* name under which it may happen once (see run_once); empty: as often as it is asked */
+    struct gate gate;
+    /* Of a webhook; the ledger gets a line if there is a delivery_id. */
+    char delivery_id[37];   /* ours, UUIDv7 */
+    struct str hook;        /* path */
+    struct str external_id; /* the sender's delivery id */
     struct str event;       /* "push" */
-    struct str key;         /* input key */
-    struct str value;       /* input value (JSON) */
     struct str
         summary; /* JSON object with what lists show: sender, repository, ... ; may be empty */
     int64_t received_ms;
-    int64_t size;      /* of the body as received */
-    bool replay;       /* made by hand from the ledger: not a duplicate of itself */
-    const char *cause; /* a literal; NULL: "webhook", or "replay" */
+    int64_t size; /* of the body as received */
 };
 
-enum ingest_outcome { INGEST_ACCEPTED, INGEST_DUPLICATE };
-/* run: the run that was made, or the one that it duplicates. */
-typedef void (*ingest_fn)(void *arg, enum ingest_outcome outcome, struct str run,
-                          const struct err *e);
-/* Calls of one turn of the loop go to Redis as one step. With e (ERR_REDIS): unknown or not stored; the caller spools it, and storing it again is
+enum start_outcome {
+    START_NEW,
+    START_DUPLICATE, /* `once` is known: its run is queued, running or succeeded */
+    START_JOINED,    /* debounced: it became the input of a run that waits */
+    START_SKIPPED,   /* recorded as skipped: by gate.skip or a full lane */
+    START_GONE,      /* the tick was another server's: nothing was done */
+};
+/* run: the run that was made, or the other one. ERR_UNPROCESSABLE: `once` is known with another sum. */
+typedef void (*start_fn)(void *arg, enum start_outcome outcome, struct str run,
+                         const struct err *e);
+/* Calls of one turn of the loop go to Redis as one step. With e (ERR_REDIS): unknown or not stored; storing it again is
  * harmless: the same run_id is stored once. */
-void run_ingest(const struct ingest *in, ingest_fn fn, void *arg);
+void run_begin(const struct start *in, start_fn fn, void *arg);
 
 /* A ledger line for a delivery that started nothing. outcome: "filtered", "rejected", "unrouted", "ping". body (may be empty) is kept for a replay, bounded by the caller. */
 struct ledger_line {
@@ -86,7 +124,7 @@ void run_get(struct str id, run_json_fn fn, void *arg);
 /* Log lines from a position on (0: the first): json is an array of {"n","at","stage","line"}. */
 void run_log(struct str id, uint64_t from, size_t limit, run_json_fn fn, void *arg);
 
-/* Dead letters: failed after the last attempt. */
+/* Dead letters: failed after the last attempt. One dead letter with its input and attempts: run_get of its run. */
 void dead_list(struct str cursor, size_t limit, run_json_fn fn,
                void *arg); /* [{"id","run","stage","key","error","attempts","at"}] */
 typedef void (*run_done_fn)(void *arg, int64_t n, const struct err *e);
@@ -99,7 +137,11 @@ void dead_purge(run_done_fn fn, void *arg);
 /* The map: [{"name","stages":[{"id","name","watch","also","write","work","served","pending","running","waiting","dead"}]}] over the configuration and stages that are only in Redis. */
 void pipeline_map(run_json_fn fn, void *arg);
 
-/* The retention of runs (settings run_max): begins with run_start, after store_start. */
+/* Counts of ended runs by job and day: {"since","until","jobs":[{"job","pipeline","runs","succeeded","failed","timed_out","cancelled","skipped",...,
+ * "success_rate","duration":{"mean","p50","p95","p99","max"} (ms),"tokens","cost_usd","days":[{"day","succeeded","failed"}]}]}. name NULL: all. */
+void run_stats(const char *name, int64_t since_ms, run_json_fn fn, void *arg);
+
+/* The retention of runs, logs, ledger, events and dead letters (settings *_max, *_retention): begins with run_start, after store_start. */
 void run_start(void);
 void run_stop(void);
 

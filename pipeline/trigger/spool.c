@@ -30,6 +30,7 @@
 #include "core/run.h"
 #include "core/store.h"
 #include "net/loop.h"
+#include "trigger/submit.h"
 
 enum { RETRY_MS = 1000, WINDOW = 64 };
 static const size_t segment_bytes = 16 * 1024 * 1024;
@@ -461,7 +462,6 @@ static void read_done(void *arg)
 struct item {
     unsigned epoch;
     struct drain_job *job;
-    struct hook hook; /* as the delivery found it; the configuration may have changed */
     char run[ID_SIZE];
 };
 
@@ -476,7 +476,7 @@ static void window_done(struct drain_job *j)
     pump(j);
 }
 
-static void on_stored(void *arg, enum ingest_outcome outcome, struct str run, const struct err *e)
+static void on_stored(void *arg, enum start_outcome outcome, struct str run, const struct err *e)
 {
     (void)outcome;
     (void)run;
@@ -491,8 +491,6 @@ static void on_stored(void *arg, enum ingest_outcome outcome, struct str run, co
         j->seg->set_aside++;
         log_error("spool", "not-stored", "run=%s error=%s", item->run, log_quotez(e->text));
     }
-    mem_free(item->hook.path);
-    mem_free(item->hook.pipeline);
     mem_free(item);
     if (j != NULL && --j->asked == 0)
         window_done(j);
@@ -503,23 +501,25 @@ static void store_record(struct drain_job *j, const struct spool_record *r)
     struct item *item = mem_new(struct item);
     item->epoch = self.epoch;
     item->job = j;
-    item->hook.path = mem_dup(r->hook.p, r->hook.n);
-    item->hook.pipeline = r->pipeline.n != 0 ? mem_dup(r->pipeline.p, r->pipeline.n) : NULL;
-    struct ingest in = {.hook = &item->hook,
-                        .external_id = r->external_id,
-                        .event = r->event,
-                        .key = r->key,
-                        .value = r->value,
-                        .summary = r->summary,
-                        .received_ms = r->received_ms,
-                        .size = r->size,
-                        .replay = r->replay};
+    struct start in = {.hook = r->hook,
+                       .pipeline = r->pipeline,
+                       .cause = r->replay ? "replay" : "webhook",
+                       .external_id = r->external_id,
+                       .event = r->event,
+                       .key = r->key,
+                       .value = r->value,
+                       .summary = r->summary,
+                       .received_ms = r->received_ms,
+                       .size = r->size};
+    struct buf text = {0};
+    submit_gate(&in, &text);
     snprintf(in.delivery_id, sizeof in.delivery_id, "%.*s", (int)r->delivery_id.n,
              r->delivery_id.p);
     snprintf(in.run_id, sizeof in.run_id, "%.*s", (int)r->run_id.n, r->run_id.p);
     memcpy(item->run, in.run_id, sizeof item->run);
     j->asked++;
-    run_ingest(&in, on_stored, item);
+    run_begin(&in, on_stored, item);
+    buf_finish(&text);
 }
 
 /* Gives Redis the next records, in order, and goes on when all of them are answered. */

@@ -13,6 +13,7 @@
 #include "core/store.h"
 #include "net/loop.h"
 #include "trigger/spool.h"
+#include "trigger/start.h"
 
 enum { PATIENCE_MS = 2000, TICK_MS = 250, SPARE_MAX = 64, KEEP_BYTES = 64 * 1024 };
 
@@ -120,7 +121,7 @@ static void to_disk(struct op *op)
               on_spooled, op);
 }
 
-static void on_ingested(void *arg, enum ingest_outcome outcome, struct str run, const struct err *e)
+static void on_ingested(void *arg, enum start_outcome outcome, struct str run, const struct err *e)
 {
     struct op *op = arg;
     list_remove(&op->node);
@@ -136,7 +137,7 @@ static void on_ingested(void *arg, enum ingest_outcome outcome, struct str run, 
     case DISK_FAILED: break;
     case ANSWERED: op_free(op); return;
     }
-    answer(op, outcome == INGEST_DUPLICATE ? SUBMIT_DUPLICATE : SUBMIT_ACCEPTED, run, e);
+    answer(op, outcome == START_DUPLICATE ? SUBMIT_DUPLICATE : SUBMIT_ACCEPTED, run, e);
 }
 
 static void on_tick(void *unused)
@@ -153,18 +154,35 @@ static void on_tick(void *unused)
     timer_disarm(self.tick);
 }
 
+void submit_gate(struct start *in, struct buf *text)
+{
+    const struct pipeline *p = config_pipeline(store_config(), in->pipeline);
+    bool once = in->external_id.n != 0 && strcmp(in->cause, "replay") != 0;
+    if (once) {
+        buf_str(text, in->hook);
+        buf_char(text, ':');
+        buf_str(text, in->external_id);
+    }
+    size_t n = text->n;
+    start_gate(p != NULL ? p->job : NULL, in->value, &in->gate, text);
+    in->once = (struct str){text->p, n}; /* start_gate may have moved it */
+}
+
 static void to_redis(struct op *op)
 {
     const struct webhook *w = op->w;
-    struct ingest in = {.hook = w->hook,
-                        .external_id = w->external_id,
-                        .event = w->event,
-                        .key = buf_view(&op->key),
-                        .value = buf_view(&op->value),
-                        .summary = buf_view(&w->summary),
-                        .received_ms = w->received_us / 1000,
-                        .size = (int64_t)w->body.n,
-                        .replay = w->replay.n != 0};
+    struct start in = {.hook = str_of(w->hook->path),
+                       .pipeline = str_of(w->hook->pipeline),
+                       .cause = w->replay.n != 0 ? "replay" : "webhook",
+                       .external_id = w->external_id,
+                       .event = w->event,
+                       .key = buf_view(&op->key),
+                       .value = buf_view(&op->value),
+                       .summary = buf_view(&w->summary),
+                       .received_ms = w->received_us / 1000,
+                       .size = (int64_t)w->body.n};
+    struct buf text = {0};
+    submit_gate(&in, &text);
     memcpy(in.delivery_id, w->delivery_id, sizeof in.delivery_id);
     memcpy(in.run_id, w->run_id, sizeof in.run_id);
     op->asked = true;
@@ -174,7 +192,8 @@ static void to_redis(struct op *op)
         self.tick = timer_new(on_tick, NULL);
     if (!timer_armed(self.tick))
         timer_every(self.tick, TICK_MS);
-    run_ingest(&in, on_ingested, op);
+    run_begin(&in, on_ingested, op);
+    buf_finish(&text);
 }
 
 void submit(struct webhook *w, submit_fn fn)

@@ -4,6 +4,7 @@
 #define TRIGGER_SUBMIT_H
 
 #include "base/err.h"
+#include "core/run.h"
 #include "trigger/webhook.h"
 
 enum submit_outcome { SUBMIT_ACCEPTED, SUBMIT_DUPLICATE, SUBMIT_SPOOLED };
@@ -12,6 +13,9 @@ typedef void (*submit_fn)(struct webhook *w, enum submit_outcome outcome, struct
                           const struct err *e);
 /* After webhook_read. fn fires once, when Redis or the disk holds it; w stays the caller's. */
 void submit(struct webhook *w, submit_fn fn);
+
+/* What the job that a delivery starts says of it, and under which name it happens once. Strings live in text. */
+void submit_gate(struct start *in, struct buf *text);
 
 void submit_finish(void); /* at the end of the process */
 

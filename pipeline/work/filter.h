@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* jq programs run in a child process of ours (`hookmesh filter-host`), which keeps them compiled, so that one that never ends or aborts costs one event and not
+ * the server. The child is started with the first program and again when it died. */
+#ifndef WORK_FILTER_H
+#define WORK_FILTER_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* out: the program's first output as JSON, empty when it gives none. ERR_UNPROCESSABLE: the program failed on this input, with jq's own words;
+ * ERR_TIMEOUT: it took longer than the setting filter_timeout; ERR_UNAVAILABLE: no child. Fires once, never inside the call. */
+typedef void (*filter_fn)(void *arg, struct str out, const struct err *e);
+void filter_run(struct str program, struct str json, filter_fn fn, void *arg);
+void filter_stop(void (*done)(void *arg), void *arg); /* what waits fails with ERR_CANCELLED */
+
+int filter_host_main(int argc, char **argv); /* the child */
+
+#endif
