@@ -199,7 +199,7 @@ static void on_library(void *arg, const struct reply *r, const struct err *e)
     (void)arg;
     (void)r;
     if (e == NULL)
-        redis_cmd(self.work, on_opened, NULL, "FCALL", "hm1_open", "0", NULL);
+        redis_cmd(self.work, on_opened, NULL, "FCALL", "hm2_open", "0", NULL);
     else if (e->code != ERR_REDIS)
         trouble("the function library cannot be loaded", e->text);
 }
@@ -387,7 +387,7 @@ void store_call(const char *function, size_t argc, const struct str *argv, redis
         return;
     }
     char name[32];
-    int n = snprintf(name, sizeof name, "hm1_%s", function);
+    int n = snprintf(name, sizeof name, "hm2_%s", function);
     struct args a = {0};
     args_add(&a, STR("FCALL"));
     args_add(&a, (struct str){name, (size_t)n});

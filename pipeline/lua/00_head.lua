@@ -1,4 +1,4 @@
-#!lua name=hookmesh_1
+#!lua name=hookmesh_2
 
 -- The atomic steps of hookmesh. Each function checks all that can go wrong before it writes anything,
 -- because a script is not rolled back. Key names are made here and nowhere else:
@@ -37,7 +37,7 @@ local function register(name, fn)
 end
 
 
-local FORMAT = '1' -- of all the keys below; another one when they change so that an older version would misread them
+local FORMAT = '2' -- of all the keys below; another one when they change so that an older version would misread them
 
 local FAILED = {dead = true, timed_out = true, cancelled = true, budget_exceeded = true, skipped = true}
 

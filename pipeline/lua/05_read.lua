@@ -36,7 +36,7 @@ local function leave(_, a) return call('ZREM', 'hm:servers', a[1]) end
 -- Is what stands here of a form that this version reads? keys: hm:format, hm:seq   args: none   may fail: FORMAT
 local function open()
     local format = call('GET', 'hm:format') or call('EXISTS', 'hm:seq') == 1 and '0' or false
-    if not format then
+    if not format or format == '1' then -- 2 only adds to 1
         call('SET', 'hm:format', FORMAT)
     elseif format ~= FORMAT then
         return redis.error_reply('FORMAT the data in this Redis is of format ' .. format .. ' and this hookmesh reads format ' .. FORMAT ..
@@ -138,11 +138,11 @@ local function map(_, a)
     return out
 end
 
-register('hm1_open', open)
-register('hm1_view', view)
-register('hm1_runs', runs)
-register('hm1_letters', letters)
-register('hm1_map', map)
-register('hm1_peek', peek)
-register('hm1_beat', beat)
-register('hm1_leave', leave)
+register('hm2_open', open)
+register('hm2_view', view)
+register('hm2_runs', runs)
+register('hm2_letters', letters)
+register('hm2_map', map)
+register('hm2_peek', peek)
+register('hm2_beat', beat)
+register('hm2_leave', leave)

@@ -84,6 +84,6 @@ local function adopt(_, a)
     return out
 end
 
-register('hm1_put', put)
-register('hm1_del', del)
-register('hm1_adopt', adopt)
+register('hm2_put', put)
+register('hm2_del', del)
+register('hm2_adopt', adopt)
