@@ -35,7 +35,8 @@ struct gate {
     struct str tick;
     int64_t due_ms;
     int64_t next_ms;
-    struct str sum;  /* of a request, with `once`: the same name with another sum is refused */
+    struct str
+        sum; /* of a request, with `once`: the same name with another sum is refused, with the same it is a duplicate whatever became of its run */
     int64_t once_ms; /* how long `once` is remembered; 0: the setting dedupe_window */
 };
 
@@ -112,8 +113,10 @@ void ledger_body(struct str id, ledger_body_fn fn, void *arg);
 
 struct run_filter {
     const char *pipeline; /* NULL: all */
-    const char *state;    /* NULL: all */
-    int64_t since_ms;     /* 0: all */
+    const char *state;    /* NULL: all; several with commas: "dead,timed_out" */
+    const char *cause;    /* NULL: all */
+    int64_t since_ms;     /* 0: all; created at that time or later */
+    int64_t until_ms;     /* 0: all; created before it */
 };
 /* Runs with a record, newest first: [{"id","pipeline","state","cause","created","finished",...}]. */
 void run_list(const struct run_filter *f, struct str cursor, size_t limit, run_json_fn fn,
