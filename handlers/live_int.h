@@ -109,6 +109,9 @@ void live_resync(struct live_client *c, const char *reason);
 void live_tell_stalled(bool stalled, const char *detail);
 
 /* live_topic.c */
+/* What a name means; *arg: where the run's id or the pattern begins in it. */
+bool live_topic_parse(struct str name, enum live_kind *kind, size_t *arg, struct err *e) MUST_CHECK;
+void live_topic_encode(struct buf *out, const struct live_topic *t, const struct event *ev);
 struct live_topic *live_topic_get(struct str name, struct err *e); /* made when it is new */
 void live_topic_add(struct live_topic *t, struct live_sub *s);
 void live_topic_remove(struct live_sub *s); /* the last one takes the topic with it */

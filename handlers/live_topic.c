@@ -16,7 +16,7 @@ static struct {
     struct jscan *scanner;
 } self = {.patterns = {&self.patterns, &self.patterns}};
 
-static bool parse(struct str name, enum live_kind *kind, size_t *arg, struct err *e)
+bool live_topic_parse(struct str name, enum live_kind *kind, size_t *arg, struct err *e)
 {
     static const struct {
         const char *name;
@@ -61,7 +61,7 @@ struct live_topic *live_topic_get(struct str name, struct err *e)
     struct live_topic *t = live_topic_find(name);
     if (t)
         return t;
-    if (!parse(name, &kind, &arg, e))
+    if (!live_topic_parse(name, &kind, &arg, e))
         return NULL;
     t = mem_new(struct live_topic);
     t->name = mem_dup(name.p, name.n);
@@ -176,7 +176,7 @@ static void key_data(struct buf *out, const struct event *ev)
     buf_char(out, '}');
 }
 
-static void encode(struct buf *out, const struct live_topic *t, const struct event *ev)
+void live_topic_encode(struct buf *out, const struct live_topic *t, const struct event *ev)
 {
     bool put = t->kind == LIVE_KEYS && writes_key(ev);
     buf_puts(out, "{\"id\":\"");
@@ -205,7 +205,7 @@ struct hub_msg *live_topic_message(struct live_topic *t, const struct event *ev)
     if (t->message)
         hub_msg_release(t->message);
     buf_clear(&text);
-    encode(&text, t, ev);
+    live_topic_encode(&text, t, ev);
     t->message = hub_msg_new(buf_view(&text));
     t->encoded = ev->id;
     return t->message;

@@ -6,6 +6,7 @@
 #include "handlers/admin.h"
 #include "handlers/auth.h"
 #include "handlers/deliveries.h"
+#include "handlers/events.h"
 #include "handlers/hooks.h"
 #include "handlers/keys.h"
 #include "handlers/pipelines.h"
@@ -44,6 +45,8 @@ static const struct http_route table[] = {
     ROW(HTTP_GET_,    "/v1/jobs/:name",         pipelines_job),
     ROW(HTTP_POST_,   "/v1/jobs/:name/runs",    pipelines_start),
 
+    ROW(HTTP_GET_,    "/v1/events",             events_stream),
+
     ROW(HTTP_GET_,    "/v1/status",             admin_status),
     ROW(HTTP_GET_,    "/metrics",               admin_metrics),
     ROW(HTTP_GET_,    "/healthz",               admin_health, .open = true),
@@ -65,4 +68,5 @@ void routes_stop(void)
     keys_list_stop();
     keys_watch_stop();
     runs_stop();
+    events_stop();
 }

@@ -103,6 +103,7 @@ static void succeed(struct httpc_call *c)
         .content_type = header(c, "Content-Type"),
         .location = header(c, "Location"),
         .etag = header(c, "ETag"),
+        .link = header(c, "Link"),
         .retry_after_ms = retry_after_ms(c),
     };
     complete(c, &r, NULL);

@@ -28,6 +28,7 @@ struct httpc_response { /* borrowed by the callback */
     struct str content_type;
     struct str location;
     struct str etag;
+    struct str link;        /* the first Link header */
     int64_t retry_after_ms; /* -1: none */
 };
 
