@@ -173,7 +173,7 @@ function App() {
       <div class="tabs">${pages.map((p) => html`<a class="tab" href=${`#/${p.name}`} aria-current=${p === route.page ? 'page' : null}><${Icon} name=${p.name} /><span>${p.title}</span>
         ${counts[p.name] ? html`<span class="count ${counts[p.name][0]}">${counts[p.name][1]}</span>` : null}</a>`)}</div>
       <div class="rail-foot"><div><${Badge} /></div><${Tools} theme=${theme} turnTheme=${turnTheme} open=${setDialog} /></div></nav>
-    ${store.locked ? html`<${Locked} />` : html`<main class="page" id="main" tabindex="-1"><${View} key=${route.page.name + (route.id && route.page.name !== 'keys' ? route.id : '')} id=${route.id} query=${route.query} /></main>`}
+    ${store.locked ? html`<${Locked} />` : html`<main class="page" id="main" tabindex="-1" data-route=${`#/${route.page.name}${route.id ? `/${route.id}` : ''}`}><${View} key=${route.page.name + (route.id && route.page.name !== 'keys' ? route.id : '')} id=${route.id} query=${route.query} /></main>`}
     ${dialog === 'help' && html`<${Help} close=${() => setDialog(null)} pages=${pages} />`}
     ${dialog === 'palette' && html`<${Palette} close=${() => setDialog(null)} pages=${pages} turnTheme=${turnTheme} />`}
     <${Toasts} />`;

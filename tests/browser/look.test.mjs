@@ -2,7 +2,7 @@
 /* How it can be used: by keyboard, on a narrow screen, in both themes, with a screen reader. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { checkAxe, closeBrowser, makeWorld, until } from './world.mjs';
+import { checkAxe, closeBrowser, makeWorld, settles, until } from './world.mjs';
 
 let w;
 let run;
@@ -26,7 +26,7 @@ const settled = (page, hash) => page.locator({ '#/pipelines': '.stage', [`#/runs
 
 test('j and k walk through the rows, Enter opens, u goes back', async () => {
   const page = await w.open('#/runs');
-  await page.locator('.row').first().waitFor();
+  await page.locator('.row').nth(1).waitFor();
   const order = await page.locator('.row').evaluateAll((rows) => rows.map((r) => r.dataset.id));
   const selected = (id) => page.locator(`.row.sel[data-id="${id}"]`).waitFor();
   await page.keyboard.press('j');
@@ -48,12 +48,13 @@ test('j and k walk through the rows, Enter opens, u goes back', async () => {
 
 test('r replays the selected delivery, f filters', async () => {
   const page = await w.open('#/deliveries');
-  await page.locator('.row').first().waitFor();
-  const n = await page.locator('.row').count();
+  await settles('the deliveries are listed', () => page.locator('.row').count(), 3);
   await page.keyboard.press('j');
+  await page.locator('.row.sel').waitFor();
   await page.keyboard.press('r');
-  await until('the replay is listed', async () => await page.locator('.row').count() > n);
+  await settles('the replay is listed', () => page.locator('.row').count(), 4);
   await page.keyboard.press('f');
+  await page.locator('input[type="search"]:focus').waitFor();
   await page.keyboard.type('no such thing');
   await page.getByText('No delivery matches').waitFor();
   await page.keyboard.press('Escape');
@@ -66,9 +67,11 @@ test('? shows the keyboard, Escape closes it', async () => {
   await page.getByRole('dialog', { name: 'Keyboard' }).waitFor();
   await page.keyboard.press('Escape');
   await page.getByRole('dialog').waitFor({ state: 'detached' });
-  await page.keyboard.press('g');
-  await page.keyboard.press('p');
-  await page.waitForURL('**/#/pipelines');
+  await until('g p leads to the pipelines', async () => { /* the two keys belong together only for a moment */
+    await page.keyboard.press('g');
+    await page.keyboard.press('p');
+    return page.url().endsWith('#/pipelines');
+  });
   await page.finish();
 });
 
@@ -78,7 +81,7 @@ test('Ctrl-K goes to a page, a run and a key', async () => {
   const goTo = async (text, choice) => {
     await page.keyboard.press('Control+k');
     await page.getByRole('combobox').fill(text);
-    await page.getByRole('option', { name: choice }).first().waitFor();
+    await page.locator('[role="option"][aria-selected="true"]', { hasText: choice }).waitFor();
     await page.keyboard.press('Enter');
   };
   await goTo('pipel', 'Pipelines');
@@ -95,7 +98,7 @@ test('Ctrl-K goes to a page, a run and a key', async () => {
 test('no page scrolls sideways at 390 pixels', async () => {
   const page = await w.open('#/now', { width: 390, height: 844 });
   for (const hash of pages()) {
-    await page.goto(`${w.url}/${hash}`);
+    await page.visit(hash);
     await settled(page, hash);
     const over = await page.evaluate(() => [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 0.5 && !e.closest('.chips, .map-scroll, .code, .table, .log, .peek, dialog')).map((e) => e.className));
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390, `${hash} is wider than the screen`);
@@ -109,7 +112,7 @@ for (const theme of ['light', 'dark']) {
     const page = await w.open('#/now', { theme });
     const check = (what) => checkAxe(page, `${what} in ${theme}`);
     for (const hash of pages()) {
-      await page.goto(`${w.url}/${hash}`);
+      await page.visit(hash);
       await settled(page, hash);
       await check(hash);
     }
@@ -117,6 +120,7 @@ for (const theme of ['light', 'dark']) {
     await page.getByRole('dialog').waitFor();
     await check('the help');
     await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
     await page.keyboard.press('Control+k');
     await page.getByRole('combobox').waitFor();
     await check('the palette');
@@ -126,6 +130,7 @@ for (const theme of ['light', 'dark']) {
 
 test('the theme follows the system until it is turned by hand, and then stays', async () => {
   const page = await w.open('#/now', { theme: 'dark' });
+  await page.getByRole('button', { name: 'Theme: auto' }).waitFor();
   const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const dark = await background();
   await page.getByRole('button', { name: 'Theme: auto' }).click();

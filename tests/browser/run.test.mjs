@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { writeFile } from 'node:fs/promises';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkAxe, closeBrowser, gatedGithub, makeWorld } from './world.mjs';
+import { checkAxe, closeBrowser, gatedGithub, makeWorld, settles } from './world.mjs';
 
 const stages = ['normalise', 'analyse', 'report'];
 let w;
@@ -42,7 +42,7 @@ test('the run page lights up step by step and shows the report', async () => {
   const page = await w.open(`#/runs/${sent.run_id}`);
   await step(page, 'normalise', 'running').waitFor();
   await page.locator('.log-line', { hasText: 'normalise waits' }).waitFor();
-  assert.equal(await step(page, 'report', 'pending').count(), 1);
+  await step(page, 'report', 'pending').waitFor();
   await openGate('normalise');
   await step(page, 'normalise', 'succeeded').waitFor();
   await step(page, 'analyse', 'running').waitFor();
@@ -54,7 +54,7 @@ test('the run page lights up step by step and shows the report', async () => {
   await page.locator('.state.pill', { hasText: 'Succeeded' }).waitFor();
   await page.locator('.md h3', { hasText: 'Codertocat/Hello-World' }).waitFor();
   await page.locator('.md a', { hasText: 'compare' }).waitFor();
-  assert.equal(await page.locator('.log-line').count(), 3);
+  await settles('every step has logged its line', () => page.locator('.log-line').count(), 3);
   await page.locator('.item[data-key$=".report"] button.title').click();
   await page.locator('.item[data-key$=".report"] .code').getByText('"markdown"').waitFor();
   await page.finish();
@@ -67,18 +67,19 @@ test('the run page shows the same after a reload as it did live', async () => {
   await page.locator('.state.pill', { hasText: 'Succeeded' }).waitFor();
   const seen = () => page.locator('.line .item').evaluateAll((items) => items.map((i) => `${i.dataset.stage || i.dataset.key} ${i.dataset.state || i.querySelector('.took').textContent}`));
   await page.locator('.md').waitFor();
+  await settles('every step is done', () => page.locator('.step[data-state="succeeded"]').count(), stages.length);
   const lived = await seen();
   await page.reload();
   await page.locator('.md').waitFor();
-  assert.deepEqual(await seen(), lived);
+  await settles('the same is seen', seen, lived);
   await page.finish();
 });
 
 test('the map draws the stages in the order of their keys and lights the one that works', async () => {
   const page = await w.open('#/pipelines');
   for (const s of stages) await page.locator(`.stage[data-id="github.${s}"]`).waitFor();
-  const boxes = await page.locator('.pipeline[aria-label="Pipeline github"] .stage').evaluateAll((cards) => cards.map((c) => [c.dataset.id, c.getBoundingClientRect().left]).sort((a, b) => a[1] - b[1]).map(([id]) => id));
-  assert.deepEqual(boxes, stages.map((s) => `github.${s}`));
+  const drawn = () => page.locator('.pipeline[aria-label="Pipeline github"] .stage').evaluateAll((cards) => cards.map((c) => [c.dataset.id, c.getBoundingClientRect().left]).sort((a, b) => a[1] - b[1]).map(([id]) => id));
+  await settles('the stages stand in the order of their keys', drawn, stages.map((s) => `github.${s}`));
   await w.send();
   await page.locator('.stage.on[data-id="github.normalise"]').waitFor();
   await openGate('normalise');
@@ -100,7 +101,7 @@ test('a failed run shows the error and what to do, and a retry takes it up where
   await page.getByRole('button', { name: 'Retry', exact: true }).click();
   await page.locator('.state.pill', { hasText: 'Succeeded' }).waitFor();
   await step(page, 'careful', 'succeeded').waitFor();
-  await page.goto(`${w.url}/#/now`);
+  await page.visit('#/now');
   await page.getByText('Nothing needs you').waitFor();
   await page.finish();
 });

@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createRequire } from 'node:module';
+import { isDeepStrictEqual } from 'node:util';
 import { chromium } from 'playwright-core';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
@@ -67,6 +68,15 @@ export async function until(what, ask) {
   }
 }
 
+/* Asks again until the answer is the wanted one; when it never is, the difference is shown. */
+export async function settles(what, ask, wanted) {
+  let got;
+  await until(what, async () => {
+    got = await ask();
+    return isDeepStrictEqual(got, wanted);
+  }).catch(() => assert.deepEqual(got, wanted, what));
+}
+
 /* config: the directory of an example, or a function that writes its own into a directory. */
 export async function makeWorld({ config = join(root, 'config/github'), env = {} } = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'hmb-'));
@@ -74,8 +84,8 @@ export async function makeWorld({ config = join(root, 'config/github'), env = {}
   mkdirSync(configDir);
   if (typeof config === 'string') cpSync(config, configDir, { recursive: true });
   else config(configDir, dir);
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
+  let port = 0;
+  let url = '';
   const log = join(dir, 'server.log');
   let child = null;
   let ended = null;
@@ -90,16 +100,26 @@ export async function makeWorld({ config = join(root, 'config/github'), env = {}
     child.stderr.pipe(out);
     const mine = child;
     process.once('exit', () => mine.kill('SIGKILL')); /* a test that is cut off leaves no server behind */
-    ended = new Promise((resolve) => mine.on('exit', (code, signal) => resolve({ code, signal })));
     let gone = null;
+    ended = new Promise((resolve) => mine.on('exit', (code, signal) => resolve({ code, signal })));
     ended.then((x) => {
       gone = x;
     });
-    await until('the server is ready', async () => {
-      assert.equal(gone, null);
-      return (await fetch(`${url}/readyz`)).ok;
-    }).catch((e) => {
-      throw new Error(`${e.message}; ${JSON.stringify(gone)}\n${existsSync(log) ? readFileSync(log, 'utf8').slice(-3000) : ''}`);
+    const ready = async () => gone || (await fetch(`${url}/readyz`)).ok;
+    const told = () => `${JSON.stringify(gone)}\n${existsSync(log) ? readFileSync(log, 'utf8').slice(-3000) : ''}`;
+    await until('the server is ready', ready).catch((e) => {
+      throw new Error(`${e.message}; ${told()}`);
+    });
+    if (gone) throw new Error(`the server ended at its start; ${told()}`);
+  }
+
+  /* A port that was free a moment ago may be somebody else's now. */
+  async function startSomewhere(tries) {
+    port = await freePort();
+    url = `http://127.0.0.1:${port}`;
+    await start().catch((e) => {
+      if (tries <= 1 || !/in use/.test(e.message)) throw e;
+      return startSomewhere(tries - 1);
     });
   }
 
@@ -112,7 +132,10 @@ export async function makeWorld({ config = join(root, 'config/github'), env = {}
   }
 
   const world = {
-    dir, url, log, start, stop,
+    dir, log, start, stop,
+    get url() {
+      return url;
+    },
     kill: () => stop('SIGKILL'),
     async end() {
       const end = await stop();
@@ -153,6 +176,11 @@ export async function makeWorld({ config = join(root, 'config/github'), env = {}
       });
       await page.goto(`${url}/${hash}`);
       if (!offline) await live(page);
+      /* Goes to another page of the dashboard, and is there when it is drawn. */
+      page.visit = async (to) => {
+        await page.goto(`${url}/${to}`);
+        await page.locator(`#main[data-route="${to.replace(/\?.*/, '')}"]`).waitFor();
+      };
       page.finish = async () => {
         await context.close();
         assert.deepEqual(wrong, []);
@@ -160,7 +188,7 @@ export async function makeWorld({ config = join(root, 'config/github'), env = {}
       return page;
     },
   };
-  await start();
+  await startSomewhere(5);
   return world;
 }
 
