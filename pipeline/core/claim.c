@@ -20,7 +20,7 @@
 #include "core/store.h"
 #include "net/loop.h"
 
-enum { KINDS = WORK_AGENT + 1 };
+enum { KINDS = WORK_ALERT + 1 };
 
 static struct {
     const struct claim_runner *runners[KINDS];
@@ -108,6 +108,7 @@ static struct item *make_item(struct served *s, const struct reply *r, size_t at
     }
     buf_reserve(&it->bytes, total); /* so that slices of it stay good */
     it->served = s;
+    it->pipeline = s->pipeline;
     list_init(&it->node);
     memcpy(it->token, token.p, token.n < sizeof it->token ? token.n : sizeof it->token - 1);
     it->retry_after_ms = -1;
@@ -123,14 +124,19 @@ static struct item *make_item(struct served *s, const struct reply *r, size_t at
     c->version = reply_int(reply_at(r, at + 3));
     bool good = keep_decoded(&it->bytes, value, meta, &c->value);
     it->also = also_n == 0 ? NULL : mem_zero(also_n, sizeof *it->also);
-    for (size_t i = 0; i < also_n; i++)
-        good = good && keep_decoded(&it->bytes, reply_str(reply_at(r, at + 6 + 2 * i)),
-                                    reply_str(reply_at(r, at + 7 + 2 * i)), &it->also[i]);
+    for (size_t i = 0; good && i < also_n; i++) {
+        if (reply_type(reply_at(r, at + 6 + 2 * i)) != REPLY_NIL) /* else it is optional */
+            good = keep_decoded(&it->bytes, reply_str(reply_at(r, at + 6 + 2 * i)),
+                                reply_str(reply_at(r, at + 7 + 2 * i)), &it->also[i]);
+    }
     c->also = it->also;
     c->also_n = also_n;
     c->claimed_us = loop_now_us();
     good = good && pattern_matches(str_of(s->stage->watch), c->key, &c->match);
-    stage_run(&it->run, s->stage->pipeline, &c->match);
+    if (s->stage->after != 0)
+        buf_str(&it->run, c->match.wild[0]);
+    else
+        stage_run(&it->run, s->stage->pipeline, &c->match);
     c->run = buf_view(&it->run);
     s->busy++;
     if (!good) {
@@ -338,7 +344,7 @@ static void on_renew(void *arg)
         send_renewal(b);
 }
 
-static void serve(struct config *c, const struct stage *stage)
+static void serve(struct config *c, const struct pipeline *p, const struct stage *stage)
 {
     const struct claim_runner *runner = self.runners[stage->work.kind];
     if (runner == NULL) {
@@ -347,7 +353,8 @@ static void serve(struct config *c, const struct stage *stage)
         return;
     }
     struct served *s = mem_new(struct served);
-    *s = (struct served){.config = config_ref(c), .stage = stage, .runner = runner, .dirty = true};
+    *s = (struct served){
+        .config = config_ref(c), .stage = stage, .pipeline = p, .runner = runner, .dirty = true};
     int standard = runner->default_concurrency > 0 ? runner->default_concurrency
                                                    : (int)c->set.command_concurrency;
     s->room_max = stage->concurrency > 0 ? stage->concurrency : standard;
@@ -387,7 +394,7 @@ void claim_configure(struct config *c)
         container_of(at, struct served, node)->retired = true;
     for (size_t p = 0; p < c->pipeline_n; p++) {
         for (size_t i = 0; i < c->pipelines[p].n; i++)
-            serve(c, &c->pipelines[p].stages[i]);
+            serve(c, &c->pipelines[p], &c->pipelines[p].stages[i]);
     }
     self.registered = false;
     if (store_up())

@@ -18,6 +18,7 @@ struct served {
     struct list node;
     struct config *config; /* a reference, because stage points into it */
     const struct stage *stage;
+    const struct pipeline *pipeline; /* of config */
     const struct claim_runner *runner;
     struct buf lua_pattern;
     struct timer *later;
@@ -32,6 +33,7 @@ struct item {
     struct claim claim;
     struct list node; /* in work, finished, or in none (in a call) */
     struct served *served;
+    const struct pipeline *pipeline; /* served's */
     char token[32];
     struct buf run;
     struct buf bytes; /* key, value and also values */

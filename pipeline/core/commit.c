@@ -103,6 +103,18 @@ static void on_committed(void *arg, const struct reply *r, const struct err *e)
     mem_free(b);
 }
 
+/* The run, with the stages that its end would feed; "@RUN": it has ended before. */
+static void add_run(struct buf *out, const struct item *it, const char *after)
+{
+    if (it->claim.stage->after != 0)
+        buf_char(out, '@');
+    buf_str(out, it->claim.run);
+    if (it->claim.stage->after != 0 || after == NULL)
+        return;
+    buf_char(out, '\t');
+    buf_puts(out, after);
+}
+
 static void add_commit(struct args *a, struct item *it, struct buf *text)
 {
     const struct claim *c = &it->claim;
@@ -123,14 +135,17 @@ static void add_commit(struct args *a, struct item *it, struct buf *text)
     args_add(a, str_of(c->stage->id));
     args_add(a, c->key);
     args_add(a, str_of(it->token));
-    bool recorded = stage_run_recorded(c->run);
+    bool recorded = stage_run_recorded(c->run) || c->stage->after != 0;
     args_int(a, it->failed_before && !recorded ? 0 : c->attempt);
     args_text(a, buf_view(&key));
     args_add(a, buf_view(&it->output));
     args_text(a, str_of(sum));
     args_text(a, buf_view(&feeds));
     args_text(a, buf_view(&bumps));
-    args_add(a, recorded || it->failed_before ? c->run : STR(""));
+    buf_clear(text);
+    if (recorded || it->failed_before)
+        add_run(text, it, it->pipeline != NULL ? it->pipeline->after_success : NULL);
+    args_text(a, buf_view(text));
     buf_clear(text);
     buf_puts(text, "step.done\t");
     buf_str(text, c->run);
@@ -218,8 +233,15 @@ static void add_failure(struct args *a, const struct item *it, struct buf *text)
     args_add(a, str_of(it->token));
     args_add(a, again ? STR("retry") : STR("dead"));
     args_int(a, delay);
-    args_add(a, it->outcome == CLAIM_TIMEOUT ? STR("timed_out") : STR("dead"));
-    args_add(a, c->run);
+    args_add(a, c->stage->after != 0           ? STR("aside")
+                : it->outcome == CLAIM_TIMEOUT ? STR("timed_out")
+                                               : STR("dead"));
+    buf_clear(text);
+    if (c->stage->after != 0)
+        buf_str(text, c->run);
+    else
+        add_run(text, it, it->pipeline != NULL ? it->pipeline->after_failure : NULL);
+    args_text(a, buf_view(text));
     args_add(a, str_of(c->stage->pipeline));
     buf_clear(text);
     buf_json_str(text, buf_view(&why));
@@ -237,6 +259,7 @@ static void send_failures(struct batch *b)
     struct args a = {0};
     struct buf text = {0};
     args_int(&a, store_config()->set.event_log_max);
+    args_int(&a, store_config()->set.dead_letters);
     for (size_t i = 0; i < b->n; i++)
         add_failure(&a, b->items[i], &text);
     self.calls++;

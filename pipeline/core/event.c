@@ -383,6 +383,7 @@ static void flush_lines(void *arg)
     struct buf text = {0};
     args_int(&a, store_config()->set.event_log_max);
     args_int(&a, store_config()->set.run_log_max);
+    args_int(&a, store_config()->set.log_retention / 1000);
     for (size_t i = 0; i < self.line_n; i++) {
         struct log_line *l = &self.lines[i];
         args_text(&a, str_of(l->run));

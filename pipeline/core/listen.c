@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "core/args.h"
+#include "core/claim.h"
 #include "core/codec.h"
 #include "core/stage.h"
 #include "core/store.h"
@@ -119,7 +120,12 @@ void listen_unwrote(struct str key)
 static void on_bell(void *arg, struct str key, struct str event)
 {
     (void)arg;
-    if (key.p != NULL && (str_is(event, "hset") || str_is(event, "hincrby"))) {
+    if (str_is(event, "cancel")) {
+        claim_cancel_run(key);
+        return;
+    }
+    bool told = str_starts(key, "run.ended.") || str_starts(key, "run.open."); /* by Redis */
+    if (key.p != NULL && !told && (str_is(event, "hset") || str_is(event, "hincrby"))) {
         struct map_node *node = map_find(&self.rings, key);
         bool ours = node != NULL && container_of(node, struct ring, node)->balance < 0;
         turn(key, 1);
@@ -199,6 +205,8 @@ static void on_adopted(void *arg, const struct reply *r, const struct err *e)
 static bool suspect(struct args *a, struct str key, struct str value, struct str meta)
 {
     char sum[CODEC_SUM];
+    if (str_is(codec_meta(meta).sum, "*"))
+        return false; /* Redis wrote it by itself */
     codec_sum(sum, value);
     if (str_is(codec_meta(meta).sum, sum))
         return false;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Taking deliveries in, and what can be done to runs. Deliveries of one turn of the loop go to Redis in one call: under load that is many, and it is what
+/* Starting runs, and what can be done to them. Starts of one turn of the loop go to Redis in one call: under load that is many, and it is what
  * makes ingest fast; alone it is one, and waits for nobody. */
 #include "core/run.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -20,7 +21,7 @@
 #include "core/store.h"
 #include "net/loop.h"
 
-enum { BATCH_MAX = 64, TRIM_MS = 5000, TRIM_COUNT = 200 };
+enum { BATCH_MAX = 64 };
 
 struct begin_op {
     struct start in; /* slices of bytes */
@@ -38,7 +39,6 @@ struct begin_batch {
 
 static struct {
     struct begin_batch *open; /* to be sent at the end of this turn */
-    struct timer *trim;
 } self;
 
 static void send_batch(struct begin_batch *b);
@@ -84,6 +84,35 @@ static void unwrite(const struct begin_batch *b)
         listen_unwrote(b->ops[i]->in.key);
 }
 
+/* "1" and the runs that were replaced, "dRUN", "jRUN", "sREASON", "g" or "c", see lua/30_run.lua. */
+static void finish_answered(struct begin_op *op, struct str answer)
+{
+    char code = answer.n != 0 ? answer.p[0] : 'c';
+    struct str rest = {answer.p + 1, answer.n != 0 ? answer.n - 1 : 0};
+    if ((code == 'd' || code == 'g' || code == 'c') && !own_key(op))
+        listen_unwrote(op->in.key);
+    struct err e;
+    switch (code) {
+    case '1':
+        while (rest.n != 0) {
+            struct str old = str_split(&rest, '\t');
+            if (old.n != 0)
+                claim_cancel_run(old);
+        }
+        finish_op(op, START_NEW, str_of(op->in.run_id), NULL);
+        break;
+    case 'd': finish_op(op, START_DUPLICATE, rest, NULL); break;
+    case 'j': finish_op(op, START_JOINED, rest, NULL); break;
+    case 's': finish_op(op, START_SKIPPED, str_of(op->in.run_id), NULL); break;
+    case 'g': finish_op(op, START_GONE, (struct str){NULL, 0}, NULL); break;
+    default:
+        err_fail(&e, ERR_UNPROCESSABLE,
+                 "this key was used for another request before; choose a new one, or send the same "
+                 "request");
+        finish_op(op, START_NEW, (struct str){NULL, 0}, &e);
+    }
+}
+
 /* r is EXEC's: the answers of all commands, the last one the function's. */
 static void on_ingested(void *arg, const struct reply *r, const struct err *e)
 {
@@ -105,15 +134,8 @@ static void on_ingested(void *arg, const struct reply *r, const struct err *e)
         fail_batch(b, e);
         return;
     }
-    for (size_t i = 0; i < b->n; i++) {
-        struct begin_op *op = b->ops[i];
-        struct str answer = reply_str(reply_at(answers, i));
-        bool fresh = str_is(answer, "1");
-        if (!fresh && !own_key(op))
-            listen_unwrote(op->in.key);
-        finish_op(op, fresh ? START_NEW : START_DUPLICATE, fresh ? str_of(op->in.run_id) : answer,
-                  NULL);
-    }
+    for (size_t i = 0; i < b->n; i++)
+        finish_answered(b->ops[i], reply_str(reply_at(answers, i)));
     mem_free(b);
 }
 
@@ -123,16 +145,129 @@ static void describe(struct buf *out, const struct begin_op *op)
     const struct start *in = &op->in;
     buf_char(out, '{');
     buf_json_field(out, "cause", str_of(in->cause));
-    buf_json_field(out, "hook", in->hook);
-    buf_json_field(out, "event", in->event);
-    buf_json_field(out, "delivery", in->external_id);
+    if (in->hook.n != 0)
+        buf_json_field(out, "hook", in->hook);
+    if (in->delivery_id[0] != '\0') {
+        buf_json_field(out, "event", in->event);
+        buf_json_field(out, "delivery", in->external_id);
+    }
     buf_json_field(out, "key", in->key);
+    if (in->detail.n != 0) {
+        buf_char(out, ',');
+        buf_str(out, in->detail);
+    }
     buf_puts(out, ",\"received_at\":\"");
     clock_rfc3339(out, in->received_ms * 1000);
     buf_puts(out, "\",\"size\":");
     buf_u64(out, (uint64_t)in->size);
     if (in->summary.n != 0)
         buf_json_field_raw(out, "summary", in->summary);
+}
+
+static void gate_int(struct buf *out, const char *name, int64_t value)
+{
+    if (value > 0)
+        buf_json_field_int(out, name, value);
+}
+
+static void gate_text(struct buf *out, const char *name, int64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    buf_json_field(out, name, str_of(text));
+}
+
+/* The steps of a run whose id is still to be put in: what is withdrawn from one that is replaced. */
+static void gate_steps(struct buf *out, const struct pipeline *p)
+{
+    buf_json_key(out, "steps");
+    buf_char(out, '[');
+    for (size_t i = 0; p != NULL && i < p->n; i++) {
+        struct buf key = {0};
+        if (p->stages[i].after != 0)
+            continue;
+        for (const char *c = p->stages[i].watch; *c != '\0'; c++)
+            buf_puts(&key, *c == '*' || *c == '>' ? "{1}" : (char[]){*c, '\0'});
+        if (out->p[out->n - 1] != '[')
+            buf_char(out, ',');
+        buf_json_str(out, str_of(p->stages[i].id));
+        buf_char(out, ',');
+        buf_json_str(out, buf_view(&key));
+        buf_finish(&key);
+    }
+    buf_char(out, ']');
+}
+
+/* "ID<tab>ms<tab>ID<tab>ms" as a list. */
+static void gate_late(struct buf *out, const char *open)
+{
+    struct str rest = str_of(open);
+    buf_json_key(out, "late");
+    buf_char(out, '[');
+    while (rest.p != NULL) {
+        struct str id = str_split(&rest, '\t');
+        struct str ms = str_split(&rest, '\t');
+        if (out->p[out->n - 1] != '[')
+            buf_char(out, ',');
+        buf_json_str(out, id);
+        buf_char(out, ',');
+        buf_str(out, ms);
+    }
+    buf_char(out, ']');
+}
+
+/* Empty for most: then Redis has nothing to look at. */
+static void describe_gate(struct buf *out, const struct start *in)
+{
+    static const char *const full[] = {[OVERLAP_SKIP] = "skip",
+                                       [OVERLAP_QUEUE] = "queue",
+                                       [OVERLAP_REPLACE] = "replace",
+                                       [OVERLAP_ALLOW] = "queue"};
+    const struct gate *g = &in->gate;
+    const struct pipeline *p = config_pipeline(store_config(), in->pipeline);
+    const char *skip = p != NULL ? p->after_skip : NULL;
+    const char *late = p != NULL ? p->after_open : NULL;
+    bool plain = g->delay_ms <= 0 && g->priority <= 0 && g->lane.n == 0 && g->rate.n == 0 &&
+                 g->debounce.n == 0 && g->skip.n == 0 && g->tick.n == 0 && g->sum.n == 0 &&
+                 g->once_ms == 0 && late == NULL;
+    if (plain)
+        return;
+    buf_char(out, '{');
+    gate_int(out, "delay", g->delay_ms);
+    gate_int(out, "prio", g->priority);
+    if (g->lane.n != 0) {
+        buf_json_field(out, "lane", g->lane);
+        gate_int(out, "limit", g->lane_limit);
+        buf_json_field(out, "full", str_of(full[g->when_full]));
+        if (g->when_full == OVERLAP_REPLACE)
+            gate_steps(out, p);
+    }
+    if (g->rate.n != 0) {
+        buf_json_field(out, "rate", g->rate);
+        gate_int(out, "rate_limit", g->rate_limit);
+        gate_int(out, "rate_ms", g->rate_period_ms);
+    }
+    if (g->debounce.n != 0) {
+        buf_json_field(out, "debounce", g->debounce);
+        buf_json_field_int(out, "debounce_ms", g->debounce_ms);
+        buf_json_field_int(out, "debounce_max_ms", g->debounce_max_ms);
+    }
+    if (g->skip.n != 0)
+        buf_json_field(out, "skip", g->skip);
+    if (skip != NULL)
+        buf_json_field(out, "after_skip", str_of(skip));
+    if (g->tick.n != 0) {
+        buf_json_field(out, "tick", g->tick);
+        gate_text(out, "due", g->due_ms);
+        gate_text(out, "next", g->next_ms);
+    }
+    if (g->sum.n != 0)
+        buf_json_field(out, "sum", g->sum);
+    if (g->once_ms > 0)
+        gate_text(out, "once_ms", g->once_ms);
+    if (late != NULL)
+        gate_late(out, late);
+    buf_char(out, '}');
 }
 
 static void put_input(const struct begin_op *op, const char *sum, uint64_t seq)
@@ -154,7 +289,7 @@ static void send_batch(struct begin_batch *b)
     const struct settings *set = &store_config()->set;
     if (!store_up()) {
         struct str none[] = {STR("0")};
-        store_call("ingest", 1, none, on_refused, b);
+        store_call("begin", 1, none, on_refused, b);
         return;
     }
     struct args a = {0};
@@ -187,8 +322,11 @@ static void send_batch(struct begin_batch *b)
         args_add(&a, own ? STR("") : op->in.value);
         args_text(&a, own ? STR("") : str_of(sum));
         args_add(&a, str_of(op->encoding));
+        buf_clear(&text);
+        describe_gate(&text, &op->in);
+        args_text(&a, buf_view(&text));
     }
-    store_call("ingest", a.n, a.v, NULL, NULL);
+    store_call("begin", a.n, a.v, NULL, NULL);
     redis_cmd(store_work(), on_ingested, b, "EXEC", NULL);
     for (size_t i = 0; i < b->n; i++)
         listen_wrote(b->ops[i]->in.key);
@@ -298,6 +436,8 @@ static void on_pipeline(void *arg, const struct pipeline *p, const struct err *e
         buf_clear(&text);
         if (!stage_key_of_run(&text, p->name, str_of(p->stages[i].watch), str_of(op->run)))
             continue;
+        if (p->stages[i].after != 0)
+            continue;
         if (op->cancel) {
             args_add(&a, str_of(p->stages[i].id));
             args_text(&a, buf_view(&text));
@@ -375,72 +515,4 @@ void dead_purge(run_done_fn fn, void *arg)
     struct count_op *op = mem_new(struct count_op);
     *op = (struct count_op){fn, arg};
     store_call("purge", 0, NULL, on_count, op);
-}
-
-/* Retention: old finished runs go with their keys and logs. */
-
-static void add_template(struct args *a, struct str tmpl)
-{
-    struct buf text = {0};
-    size_t wilds = 0;
-    for (struct str rest = tmpl; rest.p != NULL;) {
-        struct str token = str_split(&rest, '.');
-        bool wild = str_is(token, "*") || str_is(token, "{run}") || str_is(token, "{1}");
-        wilds += wild;
-        if (text.n != 0)
-            buf_char(&text, '.');
-        if (wild)
-            buf_puts(&text, "{1}");
-        else
-            buf_str(&text, token);
-    }
-    if (wilds == 1)
-        args_text(a, buf_view(&text));
-    buf_finish(&text);
-}
-
-static void on_trim(void *arg);
-
-static void on_trimmed(void *arg, const struct reply *r, const struct err *e)
-{
-    (void)arg;
-    if (e == NULL && reply_int(r) > 0)
-        log_debug("run", "trimmed", "n=%lld", (long long)reply_int(r));
-    if (self.trim != NULL)
-        timer_arm(self.trim, e == NULL && reply_int(r) == TRIM_COUNT ? 1 : TRIM_MS);
-}
-
-static void on_trim(void *arg)
-{
-    (void)arg;
-    const struct config *c = store_config();
-    struct args a = {0};
-    args_int(&a, c->set.run_max);
-    args_int(&a, TRIM_COUNT);
-    for (size_t p = 0; p < c->pipeline_n; p++) {
-        for (size_t i = 0; i < c->pipelines[p].n; i++) {
-            const struct stage *s = &c->pipelines[p].stages[i];
-            add_template(&a, str_of(s->watch));
-            if (s->write != NULL)
-                add_template(&a, str_of(s->write));
-        }
-    }
-    for (size_t h = 0; h < c->hook_n; h++) {
-        if (c->hooks[h].write != NULL)
-            add_template(&a, str_of(c->hooks[h].write));
-    }
-    store_call("trim", a.n, a.v, on_trimmed, NULL);
-    args_finish(&a);
-}
-
-void run_start(void)
-{
-    self.trim = timer_new(on_trim, NULL);
-    timer_arm(self.trim, TRIM_MS);
-}
-
-void run_stop(void)
-{
-    timer_free(self.trim);
-    self.trim = NULL;
 }

@@ -107,7 +107,10 @@ static void describe(struct buf *out, const struct stage *s)
             buf_char(out, ',');
         buf_json_str(out, str_of(*a));
     }
-    buf_puts(out, "]}");
+    buf_char(out, ']');
+    if (s->after != 0)
+        buf_json_field_bool(out, "after", true);
+    buf_char(out, '}');
 }
 
 void stage_refresh(const struct config *c, stage_fn fn, void *arg)
@@ -168,6 +171,8 @@ struct known_stage *stage_find(struct str id)
 static bool input_of(struct buf *member, const char *tmpl, const char *watch, struct str key)
 {
     struct str wild[PATTERN_WILDS + 1] = {{0}};
+    if (tmpl[0] == '?')
+        return false; /* nobody waits for it */
     struct str t = str_of(tmpl);
     struct str k = key;
     while (t.p != NULL && k.p != NULL) {

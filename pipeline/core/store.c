@@ -19,7 +19,8 @@ extern const size_t lua_library_size;
 
 #define KEY_PREFIX "hm:kv:"
 /* Rung for everything at once, and by us in order to hear whether rings arrive. */
-#define BELL "hm:bell"
+#define BELL   "hm:bell"
+#define CANCEL "hm:cancel"
 enum { RECHECK_MS = 2000, PROBE_MS = 3000 };
 
 struct state_listener {
@@ -239,6 +240,11 @@ static void on_bell_state(void *arg, bool up)
 static void on_message(void *arg, struct str channel, struct str payload)
 {
     (void)arg;
+    if (str_is(channel, CANCEL)) {
+        if (self.on_bell != NULL)
+            self.on_bell(self.bell_arg, payload, STR("cancel"));
+        return;
+    }
     struct str name = {channel.p + self.channel_prefix, channel.n - self.channel_prefix};
     if (!self.notifications) {
         self.notifications = true;
@@ -275,8 +281,8 @@ bool store_start(const char *redis_url, struct config *c, struct err *e)
     self.channel_prefix = (size_t)n;
     char *keys = mem_format("%s" KEY_PREFIX "*", prefix);
     char *bell = mem_format("%s" BELL, prefix);
-    struct str patterns[] = {str_of(keys), str_of(bell)};
-    redis_psubscribe(self.bell, on_message, NULL, 2, patterns);
+    struct str patterns[] = {str_of(keys), str_of(bell), STR(CANCEL)};
+    redis_psubscribe(self.bell, on_message, NULL, 3, patterns);
     mem_free(keys);
     mem_free(bell);
     return true;

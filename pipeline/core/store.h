@@ -24,7 +24,8 @@ const char *store_trouble(void); /* why it is not up, or what is degraded; "" wh
 void store_on_state(store_state_fn fn, void *arg);
 bool store_notifications(void); /* false: a managed Redis without them; we live on sweeps */
 
-/* fn hears of every notification for a key (its name without prefix), whoever wrote it; {NULL,0}: inputs became ready without a write. One listener. */
+/* fn hears of every notification for a key (its name without prefix), whoever wrote it; {NULL,0}: inputs became ready without a write. Event "cancel": key is a run
+ * that was cancelled somewhere. One listener. */
 typedef void (*store_bell_fn)(void *arg, struct str key, struct str event);
 void store_on_bell(store_bell_fn fn, void *arg);
 

@@ -16,7 +16,11 @@
 --   hm:runs[:P]    list   such runs, oldest first, all and by pipeline; hm:runbase hash: how many were taken off the front of each
 --   hm:runs.parked list   runs that were still open when they became too old for hm:runs
 --   hm:log:RUN     stream log lines
---   hm:dup:HOOK:ID string run of a delivery id
+--   hm:dup:NAME    string run that was started under a name ("HOOK:ID" of a delivery), with the sum of its request behind a space
+--   hm:lane:NAME   set    open runs of a concurrency key; hm:queue:NAME list of those that wait for a place
+--   hm:rate:NAME   list   the last starts under a rate limit (ms); hm:debounce:NAME string the run that still takes new input
+--   hm:stat:DAY    hash   counts of the runs that ended on a day
+--   hm:cron        zset   schedules by their next fire (ms)
 --   hm:bell        hash   written when inputs became ready without a write of their key
 --   hm:dead        zset   dead letters by time: "STAGE<tab>KEY";  hm:letters hash: their JSON
 --
@@ -142,25 +146,31 @@ local function flush_feeds(adds, ms)
     end
 end
 
--- An input that is taken up again after it had failed for good: its dead letter goes, its run is open once more. The zero in hm:tries
--- tells whoever commits it that its run has a record (that of a document has one only because it failed).
+-- An input that is taken up again after it had failed for good: its dead letter goes, its run is open once more. Whoever calls this adds the input to
+-- its set, and to the run's `open` if it does. The zero in hm:tries tells whoever commits it that its run has a record (that of a document has one only
+-- because it failed).
 local function revive(stage, key)
     local member = stage .. '\t' .. key
     if call('ZREM', 'hm:dead', member) == 0 then return nil end
     local letter = call('HGET', 'hm:letters', member)
     call('HDEL', 'hm:letters', member)
     call('HSET', tries_name(stage), key, 0)
-    local run = letter and cjson.decode(letter).run
-    if not run then return nil end
-    local record = run_name(run)
-    call('HDEL', record, 'dead:' .. stage, 'error', 'finished')
-    if call('HGET', record, 'state') ~= 'queued' then call('HSET', record, 'state', 'queued', 'open', 0) end
-    call('HINCRBY', record, 'open', 1)
-    return run
+    letter = letter and cjson.decode(letter)
+    if not letter or not letter.run then return nil end
+    local record = run_name(letter.run)
+    call('HDEL', record, 'dead:' .. stage)
+    if letter.aside then return letter.run, true end
+    call('HDEL', record, 'error', 'finished')
+    if FAILED[call('HGET', record, 'state')] then call('HSET', record, 'state', 'queued') end
+    return letter.run
 end
 
+-- A dead input whose key was written anew.
 local function revive_all(stages, key)
-    for stage in string.gmatch(stages, '[^\t]+') do revive(stage, key) end
+    for stage in string.gmatch(stages, '[^\t]+') do
+        local run, aside = revive(stage, key)
+        if run and not aside then call('HINCRBY', run_name(run), 'open', 1) end
+    end
 end
 
 -- Wakes the servers when inputs became ready without a write of their key, which would have rung by itself.

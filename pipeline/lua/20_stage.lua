@@ -9,7 +9,12 @@ local function stages(_, a)
         if call('HGET', 'hm:stages', a[i]) ~= a[i + 1] then
             call('HSET', 'hm:stages', a[i], a[i + 1])
             call('HSET', 'hm:since', a[i], call('GET', 'hm:seq') or '0')
-            call('HDEL', 'hm:filled', a[i])
+            -- Ends of runs that were before a stage follows them are none of its business.
+            if string.find(a[i + 1], '"after":true', 1, true) then
+                call('HSET', 'hm:filled', a[i], 1)
+            else
+                call('HDEL', 'hm:filled', a[i])
+            end
             call('DEL', 'hm:fill:' .. a[i])
             changed = true
         end
@@ -92,12 +97,13 @@ local function claim(_, a)
             if alsos > 0 then
                 local caps = {string.match(key, a[8])}
                 for j = 1, alsos do
-                    local name = string.gsub(a[8 + j], '{(%w+)}', function(d)
+                    local optional = string.sub(a[8 + j], 1, 1) == '?'
+                    local name = string.gsub(optional and string.sub(a[8 + j], 2) or a[8 + j], '{(%w+)}', function(d)
                         return caps[tonumber(d) or 1]
                     end)
                     local v = fields_of(name, 'value', 'meta')
-                    if not v[1] then missing = true end
-                    also[2 * j - 1] = v[1] or ''
+                    if not v[1] and not optional then missing = true end
+                    also[2 * j - 1] = v[1] or false
                     also[2 * j] = v[2] or ''
                 end
             end
@@ -118,9 +124,10 @@ local function claim(_, a)
                 for j = 1, 2 * alsos do out[at + 6 + j] = also[j] end
                 if a[6] == '1' then
                     local run = string.match(key, a[8]) or ''
-                    if call('HGET', run_name(run), 'state') == 'queued' then
+                    local state = call('HGET', run_name(run), 'state')
+                    if state == 'queued' or state == 'waiting' then
                         call('HSET', run_name(run), 'state', 'running', 'started', score_text(ms))
-                    elseif call('EXISTS', run_name(run)) == 0 then
+                    elseif not state and a[7] ~= 'hookmesh' then
                         run = a[7] .. '.' .. table.concat({string.match(key, a[8])}, '.')
                     end
                     lines[#lines + 1] = 'step.started\t' .. run .. '\t' .. key .. '\t{"stage":"' .. a[1] ..
@@ -223,7 +230,7 @@ end
 -- Commits finished work: the fence is checked, the output written, the claim dropped, the next stages fed, the event appended.
 -- keys: hm:wait:*, hm:kv:*, hm:run:*, hm:tries:*, hm:seq, hm:events
 -- args: epoch, events kept, then for each: stage, key, token, attempt (0: a document that failed before), output key or "", value, sum, feeds, bumps,
---   run if it may have a record, else "", event without its end
+--   run if it may have a record, else "" ("RUN<tab>STAGE...": with the stages that its end feeds; "@RUN": the step comes after the end of the run), event without its end
 -- returns: for each the output's version (0 without output), or -1 when the claim is lost
 -- may fail: STALE
 local function commit(_, a)
@@ -253,21 +260,28 @@ local function commit(_, a)
             lines[#lines + 1] = a[i + 10]
             lines[#lines + 1] = tail(text)
             n = n + 1
+            local run, after, aside = '', '', false
             if a[i + 9] ~= '' then
-                local run = run_name(a[i + 9])
-                if call('EXISTS', run) == 1 then
+                run, after = split_run(a[i + 9])
+                aside = string.sub(run, 1, 1) == '@'
+                if aside then run = string.sub(run, 2) end
+            end
+            local record = run ~= '' and run_name(run)
+            if record and call('EXISTS', record) == 1 then
+                call('HSET', record, 'step:' .. stage, string.match(a[i + 10], '^[^\t]*\t[^\t]*\t[^\t]*\t(.*)$') ..
+                    ',"out_version":' .. text .. ',"at":' .. score_text(ms) .. '}')
+                if not aside then
                     local more = -1
                     for target in string.gmatch(feeds, '[^\t]+') do
+                        if dead then revive(target, okey) end
                         more = more + call('ZADD', wait_name(target), score_text(ms), okey)
                         if a[i + 3] == '0' then call('HSET', tries_name(target), okey, 0) end
                     end
-                    if dead then revive_all(feeds, okey) end
                     feeds = ''
-                    call('HSET', run, 'step:' .. stage, string.match(a[i + 10], '^[^\t]*\t[^\t]*\t[^\t]*\t(.*)$') ..
-                        ',"out_version":' .. text .. ',"at":' .. score_text(ms) .. '}')
-                    if call('HINCRBY', run, 'open', more) <= 0 and not FAILED[call('HGET', run, 'state')] then
-                        call('HSET', run, 'state', 'succeeded', 'finished', score_text(ms))
-                        lines[#lines + 1] = 'run.done\t' .. a[i + 9] .. '\t' .. okey .. '\t{"pipeline":"' .. (call('HGET', run, 'pipeline') or '') ..
+                    if call('HINCRBY', record, 'open', more) <= 0 and not FAILED[call('HGET', record, 'state')] then
+                        local pipeline = call('HGET', record, 'pipeline') or ''
+                        conclude(run, pipeline, 'succeeded', ms, '', after, okey)
+                        lines[#lines + 1] = 'run.done\t' .. run .. '\t' .. okey .. '\t{"pipeline":"' .. pipeline ..
                             '","state":"succeeded","finished":' .. score_text(ms) .. at
                         n = n + 1
                     end
@@ -287,40 +301,53 @@ end
 
 -- Ends attempts that failed: another one later, or the dead letters.
 -- keys: hm:wait:*, hm:tries:*, hm:run:*, hm:runs*, hm:dead, hm:letters, hm:seq, hm:events
--- args: events kept, then for each: stage, key, token, "retry"|"dead", delay ms, state ("dead", "timed_out"), run, pipeline, error as JSON string, attempt
+-- args: events kept, letters (0|1), then for each: stage, key, token, "retry"|"dead", delay ms, state ("dead", "timed_out"; "aside": a step after the end of its
+--   run, which stays as it is), run with the stages that its end feeds, pipeline, error as JSON string, attempt
 -- returns: for each 1, or -1 when the claim is lost
 local function fail(_, a)
     local ms = now_ms()
     local lines, out = {}, {}
-    for i = 2, #a, 10 do
-        local stage, key, run = a[i], a[i + 1], a[i + 6]
+    for i = 3, #a, 10 do
+        local stage, key, state = a[i], a[i + 1], a[i + 5]
+        local run, after = split_run(a[i + 6])
+        local line = 'step.failed\t' .. run .. '\t' .. key .. '\t{"stage":"' .. stage .. '","attempt":' .. a[i + 9] .. ',"error":' .. a[i + 8]
         if call('ZSCORE', wait_name(stage), key) ~= a[i + 2] then
             out[#out + 1] = -1
         elseif a[i + 3] == 'retry' then
             call('HSET', tries_name(stage), key, a[i + 9])
             call('ZADD', wait_name(stage), score_text(ms + tonumber(a[i + 4])), key)
-            lines[#lines + 1] = 'step.failed\t' .. run .. '\t' .. key .. '\t{"stage":"' .. stage .. '","attempt":' .. a[i + 9] ..
-                ',"error":' .. a[i + 8] .. ',"retry_ms":' .. a[i + 4] .. ',"at":' .. score_text(ms) .. '}\n'
+            lines[#lines + 1] = line .. ',"retry_ms":' .. a[i + 4] .. ',"at":' .. score_text(ms) .. '}\n'
             out[#out + 1] = 1
         else
-            local letter = '{"id":' .. cjson.encode(run) .. ',"run":' .. cjson.encode(run) .. ',"pipeline":"' .. a[i + 7] .. '","stage":"' .. stage .. '","key":' ..
-                cjson.encode(key) .. ',"state":"' .. a[i + 5] .. '","attempts":' .. a[i + 9] .. ',"error":' .. a[i + 8] ..
-                ',"at":' .. score_text(ms) .. '}'
+            local aside = state == 'aside'
+            local record = run_name(run)
             call('ZREM', wait_name(stage), key)
             call('HDEL', tries_name(stage), key)
-            call('ZADD', 'hm:dead', score_text(ms), stage .. '\t' .. key)
-            call('HSET', 'hm:letters', stage .. '\t' .. key, letter)
-            local record = run_name(run)
-            if call('EXISTS', record) == 0 then
-                -- A document has no record until it fails.
-                call('HSET', record, 'pipeline', a[i + 7], 'created', score_text(ms), 'open', 0, 'rec', '{"cause":"key"')
-                list_runs(a[i + 7], {run})
+            if a[2] == '1' then
+                call('ZADD', 'hm:dead', score_text(ms), stage .. '\t' .. key)
+                call('HSET', 'hm:letters', stage .. '\t' .. key, '{"id":' .. cjson.encode(run) .. ',"run":' .. cjson.encode(run) .. ',"pipeline":"' .. a[i + 7] ..
+                    '","stage":"' .. stage .. '","key":' .. cjson.encode(key) .. ',"state":"' .. (aside and 'dead","aside":true' or state .. '"') .. ',"attempts":' ..
+                    a[i + 9] .. ',"error":' .. a[i + 8] .. ',"at":' .. score_text(ms) .. '}')
             end
-            call('HSET', record, 'state', a[i + 5], 'finished', score_text(ms), 'error', a[i + 8], 'dead:' .. stage, key)
-            lines[#lines + 1] = 'step.failed\t' .. run .. '\t' .. key .. '\t{"stage":"' .. stage .. '","attempt":' .. a[i + 9] ..
-                ',"error":' .. a[i + 8] .. ',"state":"' .. a[i + 5] .. '","at":' .. score_text(ms) .. '}\n'
-            lines[#lines + 1] = 'run.failed\t' .. run .. '\t' .. key .. '\t{"pipeline":"' .. a[i + 7] .. '","stage":"' .. stage ..
-                '","state":"' .. a[i + 5] .. '","error":' .. a[i + 8] .. ',"finished":' .. score_text(ms) .. ',"at":' .. score_text(ms) .. '}\n'
+            if aside then
+                if call('EXISTS', record) == 1 then call('HSET', record, 'dead:' .. stage, key) end
+                lines[#lines + 1] = line .. ',"after":true,"state":"dead","at":' .. score_text(ms) .. '}\n'
+            else
+                if call('EXISTS', record) == 0 then
+                    -- A document has no record until it fails.
+                    call('HSET', record, 'pipeline', a[i + 7], 'state', 'queued', 'created', score_text(ms), 'open', 1, 'rec', '{"cause":"key"')
+                    list_runs(a[i + 7], {run})
+                end
+                call('HSET', record, 'dead:' .. stage, key)
+                call('HINCRBY', record, 'open', -1)
+                lines[#lines + 1] = line .. ',"state":"' .. state .. '","at":' .. score_text(ms) .. '}\n'
+                -- A second branch that fails changes nothing about a run that has failed.
+                if not FAILED[call('HGET', record, 'state')] then
+                    conclude(run, a[i + 7], state, ms, a[i + 8], after, '')
+                    lines[#lines + 1] = 'run.failed\t' .. run .. '\t' .. key .. '\t{"pipeline":"' .. a[i + 7] .. '","stage":"' .. stage ..
+                        '","state":"' .. state .. '","error":' .. a[i + 8] .. ',"finished":' .. score_text(ms) .. ',"at":' .. score_text(ms) .. '}\n'
+                end
+            end
             out[#out + 1] = 1
         end
     end

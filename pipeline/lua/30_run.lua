@@ -1,73 +1,231 @@
 
--- Takes webhook deliveries in: judged for duplicates, input key written, run recorded, stages fed, ledger and events appended.
+-- Is a lane full? Runs that are not open any more (their record may be gone) give up their place first.
+local function lane_full(lane, limit)
+    local set = lane_name(lane)
+    if call('SCARD', set) < limit then return false end
+    for _, run in ipairs(call('SMEMBERS', set)) do
+        if not OPEN[call('HGET', run_name(run), 'state')] then call('SREM', set, run) end
+    end
+    return call('SCARD', set) >= limit
+end
+
+-- When may the next start under a rate limit be? At most `limit` in any period. It is entered at once.
+local function rate_at(name, limit, period, ms)
+    local list = 'hm:rate:' .. name
+    local at = ms
+    if call('LLEN', list) >= limit then at = math.max(ms, tonumber(call('LINDEX', list, -limit)) + period) end
+    call('RPUSH', list, score_text(at))
+    call('LTRIM', list, -limit, -1)
+    call('PEXPIRE', list, score_text(at - ms + period))
+    return at
+end
+
+-- Does a start become the new input of a run that still waits to be quiet? Returns that run.
+local function debounce(g, key, feeds, run, ms)
+    local name = 'hm:debounce:' .. g.debounce
+    local known = call('GET', name)
+    if known then
+        local old, first, old_key = string.match(known, '^([^\t]*)\t(%d+)\t(.*)$')
+        local stage = string.match(feeds, '^[^\t]+')
+        local score = stage and call('ZSCORE', wait_name(stage), old_key)
+        score = score and score ~= 'inf' and tonumber(score)
+        if score and score > ms and score < LEASE then
+            local at = ms + g.debounce_ms
+            if g.debounce_max_ms > 0 then at = math.min(at, tonumber(first) + g.debounce_max_ms) end
+            local raw = fields_of(key, 'value', 'meta')
+            local sum, encoding = string.match(raw[2] or '', '^([^:]*):%d+:%d+:(.*)$')
+            write_value(kv_name(old_key), version_of(kv_name(old_key)), raw[1] or '', sum or '*', encoding or '', next_seq())
+            call('UNLINK', kv_name(key))
+            for target in string.gmatch(feeds, '[^\t]+') do call('ZADD', wait_name(target), score_text(at), old_key) end
+            call('HSET', run_name(old), 'starts', score_text(at))
+            call('PEXPIRE', name, score_text(at - ms + 1000))
+            ring()
+            return old
+        end
+    end
+    call('SET', name, run .. '\t' .. score_text(ms) .. '\t' .. key, 'PX', score_text(g.debounce_ms + 1000))
+end
+
+-- Ends the open runs of a lane for the one that takes their place. steps: stage, key with {1} for the run, ...
+local function replace(lane, run, steps, ms, lines)
+    local gone = {}
+    for _, old in ipairs(call('SMEMBERS', lane_name(lane))) do
+        local state = call('HGET', run_name(old), 'state')
+        if old ~= run and OPEN[state] then
+            for i = 1, #steps, 2 do
+                local key = string.gsub(steps[i + 1], '{1}', function() return old end)
+                call('ZREM', wait_name(steps[i]), key)
+                call('HDEL', tries_name(steps[i]), key)
+            end
+            local pipeline = call('HGET', run_name(old), 'pipeline') or ''
+            local err = '"replaced by the run ' .. run .. '"'
+            conclude(old, pipeline, 'cancelled', ms, err, '', '')
+            tell_cancelled(old)
+            lines[#lines + 1] = 'run.failed\t' .. old .. '\t\t{"pipeline":"' .. pipeline .. '","state":"cancelled","error":' .. err ..
+                ',"finished":' .. score_text(ms) .. ',"at":' .. score_text(ms) .. '}\n'
+            gone[#gone + 1] = old
+        end
+    end
+    return gone
+end
+
+local NO_GATE = {}
+
+-- Starts runs: judged by their gates and for duplicates, input key written, run recorded, stages fed, ledger and events appended.
 -- Lua hashes every byte of every string, so the large ones stay out of here: an input whose key has the run's id in it was written
--- by a plain HSET in the same MULTI, and is taken back when the delivery turns out to be a duplicate.
--- keys: hm:dup:*, hm:run:*, hm:runs*, hm:kv:*, hm:wait:*, hm:ledger, hm:seq, hm:events
--- args: epoch, events kept, ledger kept, dedupe window ms, then for each: run, delivery id, dup name or "", key, feeds, pipeline,
---   what is known of it (JSON without its end), and value, sum, encoding if the input is still to be written (sum "" if not)
--- returns: for each "1" or the run that it is a duplicate of
+-- by a plain HSET in the same MULTI, and is taken back when nothing comes of the start.
+-- keys: hm:dup:*, hm:run:*, hm:runs*, hm:kv:*, hm:wait:*, hm:ledger, hm:seq, hm:events, hm:lane:*, hm:queue:*, hm:rate:*, hm:debounce:*, hm:cron
+-- args: epoch, events kept, ledger kept, dedupe window ms, then for each: run, delivery id (no ledger line without), name under which it happens once or "", key,
+--   feeds, pipeline, what is known of it (JSON without its end), value, sum, encoding if the input is still to be written (sum "" if not), gate as JSON or ""
+-- returns: for each "1" (or "1<tab>RUN..." when these were replaced), "dRUN" duplicate of, "jRUN" joined, "sREASON" skipped, "g" gone, "c" known with another sum
 -- may fail: STALE
-local function ingest(_, a)
+local function begin(_, a)
     local wrong = stale(a[1])
     if wrong then return wrong end
     local ms = now_ms()
-    local at = score_text(ms)
+    local now = score_text(ms)
     local seq = next_seq()
     local adds, lines, ledger, out, runs = {}, {}, {}, {}, {}
     local events = 0
-    for i = 5, #a, 10 do
-        local run, key, pipeline = a[i], a[i + 3], a[i + 5]
-        local fresh, duplicate = true, nil
-        if a[i + 2] ~= '' then
+    for i = 5, #a, 11 do
+        local run, delivery, key, feeds, pipeline, rec = a[i], a[i + 1], a[i + 3], a[i + 4], a[i + 5], a[i + 6]
+        local g = a[i + 10] ~= '' and cjson.decode(a[i + 10]) or NO_GATE
+        local answer, duplicate
+        if g.tick and call('ZSCORE', 'hm:cron', g.tick) ~= g.due then
+            answer = call('EXISTS', run_name(run)) == 1 and '1' or 'g'
+        elseif a[i + 2] ~= '' then
             local name = 'hm:dup:' .. a[i + 2]
-            local old = call('SET', name, run, 'NX', 'GET', 'PX', a[4])
-            if old == run then
-                fresh = false -- stored before: the answer got lost, or it comes from the spool
+            local mine = g.sum and run .. ' ' .. g.sum or run
+            local old = call('SET', name, mine, 'NX', 'GET', 'PX', g.once_ms or a[4])
+            if old == mine then
+                answer = '1' -- stored before: the answer got lost, or it comes from the spool
             elseif old then
-                local state = call('HGET', run_name(old), 'state')
-                if state and not FAILED[state] then
-                    duplicate = old
+                local other, sum = string.match(old, '^([^ ]*) ?(.*)$')
+                if g.sum and sum ~= g.sum then
+                    answer = 'c'
+                elseif delivery ~= '' and FAILED[call('HGET', run_name(other), 'state') or 'skipped'] then
+                    call('SET', name, mine, 'PX', a[4]) -- a sender that repeats what failed means another attempt
                 else
-                    call('SET', name, run, 'PX', a[4])
+                    duplicate = other
+                    answer = 'd' .. other
                 end
             end
         elseif call('EXISTS', run_name(run)) == 1 then
-            fresh = false
+            answer = '1'
         end
-        if duplicate then
-            if a[i + 8] == '' then call('UNLINK', kv_name(key)) end
-            out[#out + 1] = duplicate
-            local line = a[i + 6] .. ',"id":"' .. a[i + 1] .. '","outcome":"duplicate","run":"' .. duplicate ..
-                '","status":200,"reason":"the same delivery id came before","at":' .. at .. '}'
+        if answer and answer ~= '1' and a[i + 8] == '' then call('UNLINK', kv_name(key)) end
+        if duplicate and delivery ~= '' then
+            local line = rec .. ',"id":"' .. delivery .. '","outcome":"duplicate","run":"' .. duplicate ..
+                '","status":200,"reason":"the same delivery id came before","at":' .. now .. '}'
             ledger[#ledger + 1] = line
             lines[#lines + 1] = 'delivery\t' .. duplicate .. '\t\t'
             lines[#lines + 1] = line
             lines[#lines + 1] = '\n'
             events = events + 1
-        elseif not fresh then
-            out[#out + 1] = '1'
-        else
-            local open = 0
-            for _ in string.gmatch(a[i + 4], '[^\t]+') do open = open + 1 end
-            local state = open > 0 and 'queued' or 'succeeded'
+        end
+        if not answer then
+            if g.tick then call('ZADD', 'hm:cron', g.next, g.tick) end
             if a[i + 8] ~= '' then write_value(kv_name(key), version_of(kv_name(key)), a[i + 7], a[i + 8], a[i + 9], seq) end
-            call('HSET', run_name(run), 'pipeline', pipeline, 'state', state, 'open', open, 'created', at, 'delivery', a[i + 1], 'rec', a[i + 6])
-            local list = runs[pipeline]
-            if not list then
-                list = {}
-                runs[pipeline] = list
+            local skip, joined, at, full = g.skip, nil, ms, false
+            local replaced = {}
+            if not skip and g.lane then
+                full = lane_full(g.lane, g.limit)
+                if full and g.full == 'skip' then
+                    skip = 'the run ' .. (call('SRANDMEMBER', lane_name(g.lane)) or '?') .. ' of this job is still open'
+                end
             end
-            list[#list + 1] = run
-            feed(adds, a[i + 4], key)
-            local line = a[i + 6] .. ',"id":"' .. a[i + 1] .. '","outcome":"accepted","run":"' .. run .. '","pipeline":"' .. pipeline ..
-                '","state":"' .. state .. '","status":202,"at":' .. at .. '}'
-            ledger[#ledger + 1] = line
-            lines[#lines + 1] = 'accepted\t' .. run .. '\t' .. key .. '\t' -- read as two events: delivery and run.queued
+            if not skip and g.debounce then joined = debounce(g, key, feeds, run, ms) end
+            local state, open = 'queued', 0
+            if joined then
+                answer = 'j' .. joined
+                state = call('HGET', run_name(joined), 'state') or 'queued'
+            elseif skip then
+                answer = 's' .. skip
+                state = 'skipped'
+                if a[i + 8] == '' then call('UNLINK', kv_name(key)) end
+            else
+                if g.rate then at = rate_at(g.rate, g.rate_limit, g.rate_ms, ms) end
+                if g.debounce then at = math.max(at, ms + g.debounce_ms) end
+                if g.delay then at = math.max(at, ms + g.delay) end
+                for _ in string.gmatch(feeds, '[^\t]+') do open = open + 1 end
+                if open == 0 then
+                    state = 'succeeded'
+                elseif at > ms then
+                    state = 'waiting'
+                end
+            end
+            local target = joined or run
+            local shown = rec
+            if not joined then
+                call('HSET', run_name(run), 'pipeline', pipeline, 'state', state, 'open', open, 'created', now, 'rec', rec)
+                if delivery ~= '' then call('HSET', run_name(run), 'delivery', delivery) end
+                if state == 'waiting' then call('HSET', run_name(run), 'starts', score_text(at)) end
+                local list = runs[pipeline]
+                if not list then
+                    list = {}
+                    runs[pipeline] = list
+                end
+                list[#list + 1] = run
+            end
+            if skip then
+                local reason = cjson.encode(skip)
+                call('HSET', run_name(run), 'state', 'queued')
+                conclude(run, pipeline, 'skipped', ms, reason, g.after_skip or '', '')
+                shown = rec .. ',"error":' .. reason .. ',"finished":' .. now
+            elseif not joined then
+                if full and g.full == 'replace' then
+                    replaced = replace(g.lane, run, g.steps, ms, lines)
+                    events = events + #replaced
+                    full = false
+                end
+                if full then
+                    call('RPUSH', queue_name(g.lane), score_text(at) .. '\t' .. run .. '\t' .. key .. '\t' .. feeds)
+                    for stage in string.gmatch(feeds, '[^\t]+') do call('ZADD', wait_name(stage), 'inf', key) end
+                elseif at > ms or g.prio then
+                    -- What is ready is taken by its score: a higher priority comes from further in the past.
+                    local score = at > ms and at or ms - g.prio * 10000000000000
+                    for stage in string.gmatch(feeds, '[^\t]+') do call('ZADD', wait_name(stage), score_text(score), key) end
+                    ring()
+                else
+                    feed(adds, feeds, key)
+                end
+                if g.lane then
+                    call('HSET', run_name(run), 'lane', g.limit .. '\t' .. g.lane)
+                    if not full then call('SADD', lane_name(g.lane), run) end
+                end
+                if g.late then
+                    local opened = 'run.open.' .. run
+                    write_value(kv_name(opened), 0, '{"run":"' .. run .. '","pipeline":"' .. pipeline .. '","created":' .. now .. '}', '*', '', seq)
+                    call('HSET', run_name(run), 'late', 1)
+                    for j = 1, #g.late, 2 do call('ZADD', wait_name(g.late[j]), score_text(at + g.late[j + 1]), opened) end
+                    ring()
+                end
+                if open == 0 then conclude(run, pipeline, state, ms, '', '', '') end
+                answer = '1'
+                for _, old in ipairs(replaced) do answer = answer .. '\t' .. old end
+            end
+            local line = shown .. ',"pipeline":"' .. pipeline .. '","state":"' .. state .. '"'
+            if delivery ~= '' then
+                line = line .. ',"id":"' .. delivery .. '","outcome":"accepted","run":"' .. target .. '"' ..
+                    (joined and ',"reason":"joined a run that still waits (debounce)"' or '') .. ',"status":202'
+            end
+            line = line .. ',"at":' .. now .. '}'
+            if delivery ~= '' then ledger[#ledger + 1] = line end
+            if delivery ~= '' and not joined and not skip then
+                lines[#lines + 1] = 'accepted\t' .. run .. '\t' .. key .. '\t' -- read as two events: delivery and run.queued
+                events = events + 1
+            elseif delivery ~= '' then
+                lines[#lines + 1] = 'delivery\t' .. target .. '\t\t' .. line .. '\n'
+                events = events + 1
+                lines[#lines + 1] = (skip and 'run.skipped\t' or 'run.queued\t') .. target .. '\t' .. key .. '\t'
+            else
+                lines[#lines + 1] = (skip and 'run.skipped\t' or 'run.queued\t') .. target .. '\t' .. key .. '\t'
+            end
             lines[#lines + 1] = line
             lines[#lines + 1] = '\n'
-            events = events + 2
-            out[#out + 1] = '1'
+            events = events + 1
         end
+        out[#out + 1] = answer
     end
     for pipeline, list in pairs(runs) do list_runs(pipeline, list) end
     enter(ledger, a[3])
@@ -94,14 +252,14 @@ local function ledger(_, a)
     return #all
 end
 
--- Log lines of runs. keys: hm:log:*, hm:seq, hm:events   args: events kept, lines kept, then for each: run, stage, line, line as JSON string
+-- Log lines of runs. keys: hm:log:*, hm:seq, hm:events   args: events kept, lines kept, seconds kept, then for each: run, stage, line, line as JSON string
 local function log(_, a)
     local at = score_text(now_ms())
     local lines = {}
-    for i = 3, #a, 4 do
+    for i = 4, #a, 4 do
         local name = 'hm:log:' .. a[i]
         call('XADD', name, 'MAXLEN', '~', a[2], '*', 's', a[i + 1], 'l', a[i + 2])
-        call('EXPIRE', name, 604800) -- a week; a document has no record that would take its log with it
+        call('EXPIRE', name, a[3]) -- a document has no record that would take its log with it
         lines[#lines + 1] = 'log\t' .. a[i] .. '\t\t{"stage":"' .. a[i + 1] .. '","line":' .. a[i + 3] .. ',"at":' .. at .. '}\n'
     end
     emit(lines, a[1], #lines)
@@ -110,39 +268,56 @@ end
 
 -- Takes a failed run up again at the steps that failed, or from its input.
 -- keys: hm:run:RUN, hm:dead, hm:letters, hm:wait:*, hm:seq, hm:events
--- args: events kept, run, from_start (0|1), input key, its stages (tab)   returns: steps started again; -1: no such run; -2: it did not fail
+-- args: events kept, run, from_start (0|1), input key, its stages (tab)
+-- returns: steps started again; -1: no such run; -2: it did not fail
 local function retry(_, a)
     local record = run_name(a[2])
     local state = call('HGET', record, 'state')
     if not state then return -1 end
     local ms = now_ms()
     local all = call('HGETALL', record)
-    local adds, n = {}, 0
-    if a[3] == '0' and not FAILED[state] then return -2 end
-    if a[3] == '1' and (state == 'queued' or state == 'running') then return -2 end
+    local dead, asides = {}, {}
     for i = 1, #all, 2 do
         local stage = string.match(all[i], '^dead:(.*)$')
         if stage then
-            revive(stage, all[i + 1])
-            call('HDEL', record, all[i])
-            if a[3] == '0' then
-                feed(adds, stage, all[i + 1])
-                n = n + 1
-            end
+            local list = string.find(all[i + 1], '^run%.ended%.') and asides or dead
+            list[#list + 1] = {stage, all[i + 1]}
         end
     end
-    if a[3] == '1' or n == 0 then
+    -- What follows its end failed, and not the run: only that is done again.
+    if a[3] == '0' and not FAILED[state] then
+        if #asides == 0 then return -2 end
+        for _, d in ipairs(asides) do
+            revive(d[1], d[2])
+            call('HDEL', record, 'dead:' .. d[1])
+            call('ZADD', wait_name(d[1]), score_text(ms), d[2])
+        end
+        ring()
+        return #asides
+    end
+    if a[3] == '1' and OPEN[state] then return -2 end
+    local n = 0
+    local function again(stage, key)
+        call('HSET', tries_name(stage), key, 0)
+        n = n + call('ZADD', wait_name(stage), score_text(ms), key)
+    end
+    local lane = call('HGET', record, 'lane')
+    if a[3] == '1' or #dead == 0 then
         if call('EXISTS', kv_name(a[4])) == 0 then return -1 end
-        feed(adds, a[5], a[4])
-        n = 0
-        for stage in string.gmatch(a[5], '[^\t]+') do
-            call('HSET', tries_name(stage), a[4], 0)
-            n = n + 1
+        for _, d in ipairs(dead) do revive(d[1], d[2]) end
+        for stage in string.gmatch(a[5], '[^\t]+') do again(stage, a[4]) end
+    else
+        for _, d in ipairs(dead) do
+            revive(d[1], d[2])
+            again(d[1], d[2])
         end
     end
-    call('HSET', record, 'state', 'queued', 'open', n)
+    for _, d in ipairs(dead) do call('HDEL', record, 'dead:' .. d[1]) end
+    if tonumber(call('HGET', record, 'open') or '0') < 0 then call('HSET', record, 'open', 0) end
+    call('HINCRBY', record, 'open', n)
+    call('HSET', record, 'state', 'queued')
     call('HDEL', record, 'error', 'finished')
-    flush_feeds(adds, ms)
+    if lane then call('SADD', lane_name(string.match(lane, '^%d+\t(.*)$')), a[2]) end
     ring()
     local pipeline = call('HGET', record, 'pipeline') or ''
     emit({'run.queued\t' .. a[2] .. '\t\t{"pipeline":"' .. pipeline .. '","cause":"retry","state":"queued","created":' ..
@@ -156,7 +331,7 @@ end
 local function cancel(_, a)
     local record = run_name(a[2])
     local state = call('HGET', record, 'state')
-    if state and state ~= 'queued' and state ~= 'running' then return -2 end
+    if state and not OPEN[state] then return -2 end
     local ms, n = now_ms(), 0
     for i = 3, #a, 2 do
         n = n + call('ZREM', wait_name(a[i]), a[i + 1])
@@ -164,12 +339,13 @@ local function cancel(_, a)
     end
     if not state and n == 0 then return -1 end
     local pipeline = call('HGET', record, 'pipeline') or string.match(a[2], '^[^.]*')
-    call('HSET', record, 'state', 'cancelled', 'finished', score_text(ms), 'pipeline', pipeline)
-    call('HSETNX', record, 'created', score_text(ms))
     if not state then
-        call('HSET', record, 'rec', '{"cause":"key"')
+        call('HSET', record, 'pipeline', pipeline, 'created', score_text(ms), 'rec', '{"cause":"key"')
         list_runs(pipeline, {a[2]})
     end
+    call('HSET', record, 'open', 0)
+    conclude(a[2], pipeline, 'cancelled', ms, '', '', '')
+    tell_cancelled(a[2])
     emit({'run.failed\t' .. a[2] .. '\t\t{"pipeline":"' .. pipeline .. '","state":"cancelled","finished":' .. score_text(ms) ..
         ',"at":' .. score_text(ms) .. '}\n'}, a[1], 1)
     return n
@@ -178,18 +354,18 @@ end
 -- Takes all dead letters up again, at most 1000 a call. keys: as retry   args: events kept   returns: how many
 local function retry_all(_, a)
     local ms = now_ms()
-    local adds, lines, n = {}, {}, 0
+    local lines, n = {}, 0
     for _, member in ipairs(call('ZRANGE', 'hm:dead', 0, 999)) do
         local stage, key = string.match(member, '^([^\t]*)\t(.*)$')
-        local run = revive(stage, key)
-        feed(adds, stage, key)
+        local run, aside = revive(stage, key)
+        local added = call('ZADD', wait_name(stage), score_text(ms), key)
+        if run and not aside then call('HINCRBY', run_name(run), 'open', added) end
         n = n + 1
-        if run then
+        if run and not aside then
             lines[#lines + 1] = 'run.queued\t' .. run .. '\t\t{"pipeline":"' .. (call('HGET', run_name(run), 'pipeline') or '') ..
                 '","cause":"retry","state":"queued","at":' .. score_text(ms) .. '}\n'
         end
     end
-    flush_feeds(adds, ms)
     ring()
     emit(lines, a[1], #lines)
     return n
@@ -202,46 +378,10 @@ local function purge()
     return n
 end
 
--- Removes a finished run with all that is its own; false: it is still open.
-local function remove_run(run, templates, from)
-    local raw = call('HMGET', run_name(run), 'state', 'pipeline')
-    if raw[1] == 'queued' or raw[1] == 'running' or raw[1] == 'waiting' then return false, raw[2] end
-    for i = from, #templates do
-        local name = string.gsub(templates[i], '{1}', function() return run end)
-        call('UNLINK', kv_name(name))
-    end
-    call('UNLINK', run_name(run), 'hm:log:' .. run)
-    return true, raw[2]
-end
-
--- Removes old finished runs. One that is still open goes to hm:runs.parked, where it is looked at again later.
--- keys: hm:runs*, hm:runbase, hm:run:*, hm:log:*, hm:kv:*   args: how many to keep, at most so many a call, then key templates with {1}
--- returns: how many were taken off the list
-local function trim(_, a)
-    for _ = 1, math.min(20, call('LLEN', 'hm:runs.parked')) do
-        local run = call('LPOP', 'hm:runs.parked')
-        if not remove_run(run, a, 3) then call('RPUSH', 'hm:runs.parked', run) end
-    end
-    local over = math.min(call('LLEN', 'hm:runs') - tonumber(a[1]), tonumber(a[2]))
-    if over <= 0 then return 0 end
-    for _, run in ipairs(call('LPOP', 'hm:runs', over)) do
-        local gone, pipeline = remove_run(run, a, 3)
-        if not gone then call('RPUSH', 'hm:runs.parked', run) end
-        local list = 'hm:runs:' .. (pipeline or '')
-        if call('LINDEX', list, 0) == run then
-            call('LPOP', list)
-            call('HINCRBY', 'hm:runbase', list, 1)
-        end
-    end
-    call('HINCRBY', 'hm:runbase', 'hm:runs', over)
-    return over
-end
-
-register('hm2_ingest', ingest)
+register('hm2_begin', begin)
 register('hm2_ledger', ledger)
 register('hm2_log', log)
 register('hm2_retry', retry)
 register('hm2_cancel', cancel)
 register('hm2_retry_all', retry_all)
 register('hm2_purge', purge)
-register('hm2_trim', trim)
