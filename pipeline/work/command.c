@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One process a value: the input on stdin, one JSON value on stdout, log lines on stderr, the exit status says
- * whether it went well. A status that isn't 0 is tried again (the program may not have reached something); a result
- * that is no JSON is not: the same program would print it again.
+ * whether it went well. A status that isn't 0 is tried again (the program may not have reached something), unless it is one of those that say that
+ * it will not get better; a result that is no JSON is not: the same program would print it again.
  *
  * Output is gathered up to output_max, beyond which proc kills the group, so a program that prints without end costs no memory. */
 #include <stdio.h>
@@ -66,7 +66,7 @@ static enum claim_outcome judge(const struct command *m, const struct proc_exit 
     if (x->signal != 0 || x->code != 0) {
         buf_puts(why, "the command ");
         runner_describe_exit(why, x, lines_tail(&m->lines));
-        return CLAIM_RETRY;
+        return runner_exit_outcome(x);
     }
     struct err e;
     *output = buf_view(&m->out);
@@ -131,6 +131,7 @@ static void start(struct claim *c)
         .env = env,
         .cwd = c->stage->work.cwd,
         .timeout_ms = m->timeout_ms,
+        .kill_grace_ms = runner_kill_grace_ms(),
         .stdout_max = (size_t)runner_settings()->output_max,
         .die_with_us = true,
     };

@@ -61,8 +61,7 @@ static struct proc *start_with_page(struct worker *w, int fd, const struct proc_
     char program[] = "/proc/self/exe";
     char command[] = "extension-host";
     char *argv[] = {program, command, x->path, fd_text, max_text, NULL};
-    struct proc_options options = {
-        .argv = argv, .kill_grace_ms = 1, .no_limits = true, .die_with_us = true};
+    struct proc_options options = {.argv = argv, .kill_grace_ms = 1, .die_with_us = true};
     fcntl(fd, F_SETFD, 0);
     struct proc *proc = proc_spawn(&options, ev, w, e);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -116,6 +115,35 @@ static bool job_index(const struct host *h, const char *job, uint32_t *index)
     return false;
 }
 
+/* input and the also values, as they are to be said. */
+static bool encode_parts(struct wire_job *j, const struct claim *c, struct str input, size_t also_n,
+                         struct buf *out, struct err *e)
+{
+    uint64_t size = sizeof *j + also_n * sizeof(uint32_t) + c->key.n + c->run.n + input.n;
+    for (size_t i = 0; i < also_n; i++)
+        size += c->also[i].n;
+    if (size > UINT32_MAX / 2 || also_n > ALSO_MAX)
+        return err_fail(e, ERR_TOO_LARGE, "the input has %llu bytes in %zu values, too much",
+                        (unsigned long long)size, also_n + 1);
+    j->size = (uint32_t)size;
+    j->key_n = (uint32_t)c->key.n;
+    j->run_n = (uint32_t)c->run.n;
+    j->input_n = (uint32_t)input.n;
+    j->also_n = (uint32_t)also_n;
+    buf_reserve(out, size);
+    buf_add(out, j, sizeof *j);
+    for (size_t i = 0; i < also_n; i++) {
+        uint32_t n = c->also[i].p == NULL ? WIRE_ABSENT : (uint32_t)c->also[i].n;
+        buf_add(out, &n, sizeof n);
+    }
+    buf_str(out, c->key);
+    buf_str(out, c->run);
+    buf_str(out, input);
+    for (size_t i = 0; i < also_n; i++)
+        buf_str(out, c->also[i]);
+    return true;
+}
+
 static bool encode(struct worker *w, const struct claim *c, uint32_t number, struct buf *out,
                    struct err *e)
 {
@@ -123,29 +151,12 @@ static bool encode(struct worker *w, const struct claim *c, uint32_t number, str
     struct wire_job j = {.number = number, .attempt = (uint32_t)c->attempt};
     if (!job_index(w->own, work->job, &j.job))
         return err_fail(e, ERR_CONFIG, "extension %s has no job %s", work->extension, work->job);
-    uint64_t size = sizeof j + c->also_n * sizeof(uint32_t) + c->key.n + c->run.n + c->value.n;
-    for (size_t i = 0; i < c->also_n; i++)
-        size += c->also[i].n;
-    if (size > UINT32_MAX / 2 || c->also_n > ALSO_MAX)
-        return err_fail(e, ERR_TOO_LARGE, "the input has %llu bytes in %zu values, too much",
-                        (unsigned long long)size, c->also_n + 1);
-    j.size = (uint32_t)size;
-    j.key_n = (uint32_t)c->key.n;
-    j.run_n = (uint32_t)c->run.n;
-    j.input_n = (uint32_t)c->value.n;
-    j.also_n = (uint32_t)c->also_n;
-    buf_reserve(out, size);
-    buf_add(out, &j, sizeof j);
-    for (size_t i = 0; i < c->also_n; i++) {
-        uint32_t n = c->also[i].p == NULL ? WIRE_ABSENT : (uint32_t)c->also[i].n;
-        buf_add(out, &n, sizeof n);
-    }
-    buf_str(out, c->key);
-    buf_str(out, c->run);
-    buf_str(out, c->value);
-    for (size_t i = 0; i < c->also_n; i++)
-        buf_str(out, c->also[i]);
-    return true;
+    if (!value_is_wrapped(c->stage))
+        return encode_parts(&j, c, c->value, c->also_n, out, e);
+    struct buf input = {0};
+    bool ok = value_input(&input, c, false, e) && encode_parts(&j, c, buf_view(&input), 0, out, e);
+    buf_finish(&input);
+    return ok;
 }
 
 /* From the host. */

@@ -72,8 +72,11 @@ static struct proc *start(struct worker *w, const struct proc_events *ev, struct
     env[0] = stage;
     for (size_t i = 0; i < n; i++)
         env[1 + i] = k->env[i];
-    struct proc_options options = {
-        .argv = k->argv, .env = env, .cwd = k->cwd, .kill_grace_ms = 500, .die_with_us = true};
+    struct proc_options options = {.argv = k->argv,
+                                   .env = env,
+                                   .cwd = k->cwd,
+                                   .kill_grace_ms = runner_kill_grace_ms(),
+                                   .die_with_us = true};
     struct proc *proc = proc_spawn(&options, ev, w, e);
     mem_free(stage);
     mem_free(env);

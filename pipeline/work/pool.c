@@ -306,7 +306,8 @@ static void on_exit(void *arg, const struct proc_exit *x)
         if (w->fate == FATE_NONE)
             log_warn("work", "died", "name=%s run=%.*s error=%s", p->name, (int)guilty->run.n,
                      guilty->run.p, log_quotez(error.p));
-        claim_finish(guilty, told ? w->culprit_outcome : CLAIM_RETRY, (struct str){NULL, 0},
+        claim_finish(guilty, told ? w->culprit_outcome : runner_exit_outcome(x),
+                     (struct str){NULL, 0},
                      w->fate == FATE_STOP ? "the server stopped meanwhile" : error.p, -1);
         buf_finish(&error);
     }

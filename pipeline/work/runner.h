@@ -16,6 +16,10 @@ void runner_cancelled(struct claim *c);
 
 /* A child's end in words: "was killed by SIGSEGV", "exited with status 3: last lines". */
 void runner_describe_exit(struct buf *out, const struct proc_exit *x, struct str last_lines);
+/* What a child's end means that was no success: of the statuses of sysexits.h, 64, 65, 77 and 78 say that it would be the same again. */
+enum claim_outcome runner_exit_outcome(const struct proc_exit *x);
+/* The setting kill_grace, as proc takes it. */
+int64_t runner_kill_grace_ms(void);
 /* Not to be started: for good (no such program), or for now (no more processes)? */
 enum claim_outcome runner_spawn_outcome(const struct err *e);
 
@@ -39,6 +43,9 @@ void keep_configure(void);
 /* request.c */
 extern const struct claim_runner request_runner;
 void request_stop(void);
+
+/* agent.c: an agent without code here. */
+extern const struct claim_runner agent_runner;
 
 /* extension.c */
 extern const struct claim_runner extension_runner;

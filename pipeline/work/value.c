@@ -50,10 +50,39 @@ static bool check(struct str json, struct str key, struct err *e)
                     key.p, json.n == 0 ? "empty" : why.text); /* "not valid JSON: ..." */
 }
 
-bool value_input(struct buf *out, const struct claim *c, bool one_line, struct err *e)
+/* A further value, or null. */
+static bool add_also(struct buf *out, const struct claim *c, size_t i, bool one_line, struct err *e)
 {
-    if (!check(c->value, c->key, e))
+    if (c->also[i].p == NULL) {
+        buf_puts(out, "null");
+        return true;
+    }
+    const char *key = c->stage->also[i];
+    if (!check(c->also[i], str_of(key[0] == '?' ? key + 1 : key), e))
         return false;
+    add(out, c->also[i], one_line);
+    return true;
+}
+
+static bool add_named(struct buf *out, const struct claim *c, bool one_line, struct err *e)
+{
+    char *const *names = c->stage->input_names;
+    buf_char(out, '{');
+    for (size_t i = 0; names[i] != NULL; i++) {
+        buf_json_key(out, names[i]);
+        if (i == 0)
+            add(out, c->value, one_line);
+        else if (i > c->also_n)
+            buf_puts(out, "null");
+        else if (!add_also(out, c, i - 1, one_line, e))
+            return false;
+    }
+    buf_char(out, '}');
+    return true;
+}
+
+static bool add_plain(struct buf *out, const struct claim *c, bool one_line, struct err *e)
+{
     if (c->also_n == 0) {
         add(out, c->value, one_line);
         return true;
@@ -64,15 +93,45 @@ bool value_input(struct buf *out, const struct claim *c, bool one_line, struct e
     for (size_t i = 0; i < c->also_n; i++) {
         if (i != 0)
             buf_char(out, ',');
-        if (c->also[i].p == NULL) {
-            buf_puts(out, "null");
-            continue;
-        }
-        if (!check(c->also[i], str_of(c->stage->also[i]), e))
+        if (!add_also(out, c, i, one_line, e))
             return false;
-        add(out, c->also[i], one_line);
     }
     buf_puts(out, "]}");
+    return true;
+}
+
+static bool add_input(struct buf *out, const struct claim *c, bool one_line, struct err *e)
+{
+    return c->stage->input_names != NULL ? add_named(out, c, one_line, e)
+                                         : add_plain(out, c, one_line, e);
+}
+
+bool value_is_wrapped(const struct stage *s)
+{
+    return s->work.agent != NULL || s->input_names != NULL;
+}
+
+bool value_input(struct buf *out, const struct claim *c, bool one_line, struct err *e)
+{
+    if (!check(c->value, c->key, e))
+        return false;
+    const struct work *w = &c->stage->work;
+    if (w->agent == NULL)
+        return add_input(out, c, one_line, e);
+    const struct agent *a = config_agent(runner_config(), str_of(w->agent));
+    buf_char(out, '{');
+    buf_json_field(out, "agent", str_of(w->agent));
+    if (w->task != NULL)
+        buf_json_field(out, "task", str_of(w->task));
+    else
+        buf_json_field_raw(out, "task", STR("null"));
+    buf_json_key(out, "input");
+    if (!add_input(out, c, one_line, e))
+        return false;
+    buf_json_field(out, "run", c->run);
+    if (a != NULL && a->system_prompt != NULL)
+        buf_json_field(out, "system_prompt", str_of(a->system_prompt));
+    buf_char(out, '}');
     return true;
 }
 

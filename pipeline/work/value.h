@@ -7,9 +7,13 @@
 #include "base/err.h"
 #include "core/claim.h"
 
-/* Appends the input: the value alone, or {"value":...,"also":[...]} when the stage has `also` (null: not there). one_line: without
- * line breaks. Fails when a value is no JSON, naming its key. */
+/* Appends the input: the value alone; {"value":...,"also":[...]} when the stage has `also`; {"name":...} when it has input_names (null: not
+ * there). For an agent that stands in {"agent","task","input","run"}, with "system_prompt" if it has one. one_line: without line breaks.
+ * Fails when a value is no JSON, naming its key. */
 bool value_input(struct buf *out, const struct claim *c, bool one_line, struct err *e) MUST_CHECK;
+
+/* Is the input more than the value and its `also`, so that work which gets those apart must be given it whole? */
+bool value_is_wrapped(const struct stage *s);
 
 /* Is output one JSON value (or empty, if the stage writes none)? *output is trimmed. who begins the error's text: "the command". The text shows how the
  * output begins. */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sysexits.h>
 
 #include "base/mem.h"
 #include "net/loop.h"
@@ -59,11 +60,26 @@ void runner_describe_exit(struct buf *out, const struct proc_exit *x, struct str
         buf_printf(out, "was killed by signal %s", name != NULL ? name : "(unknown)");
     } else {
         buf_printf(out, "ended with status %d", x->code);
+        if (runner_exit_outcome(x) == CLAIM_FAIL)
+            buf_puts(out, " (which says: not again)");
     }
     if (last_lines.n != 0) {
         buf_puts(out, ": ");
         buf_str(out, last_lines);
     }
+}
+
+enum claim_outcome runner_exit_outcome(const struct proc_exit *x)
+{
+    bool final = x->code == EX_USAGE || x->code == EX_DATAERR || x->code == EX_NOPERM ||
+                 x->code == EX_CONFIG;
+    return final && !x->cancelled ? CLAIM_FAIL : CLAIM_RETRY;
+}
+
+int64_t runner_kill_grace_ms(void)
+{
+    int64_t ms = runner_settings()->kill_grace;
+    return ms > 0 ? ms : 1;
 }
 
 enum claim_outcome runner_spawn_outcome(const struct err *e)
@@ -135,6 +151,7 @@ bool work_start(struct err *e)
     claim_register(WORK_COMMAND, &command_runner);
     claim_register(WORK_HTTP, &request_runner);
     claim_register(WORK_EXTENSION, &extension_runner);
+    claim_register(WORK_AGENT, &agent_runner);
     return true;
 }
 

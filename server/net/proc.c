@@ -7,6 +7,10 @@
  * Between clone and exec only plain system calls are made (child_main): it runs on a stack of its own in our memory, all
  * signals blocked, and an allocation or a lock there would be ours too.
  *
+ * The leader of a contained child is a subreaper: what it starts stays below it in the tree of processes, also in a session of its own, as long as it
+ * lives. When it ends, what it leaves becomes our child, because we are a subreaper as well; so a child of ours that nobody started here is a leftover, and is
+ * killed, and what it leaves in turn (on_sweep). A cgroup would do the same for who may make one, which a server rarely may.
+ *
  * The end of the leader is seen by its pidfd. It is left a zombie until all is over, because as long
  * as it is one, no other process group can get its number, and killing the group cannot hit a stranger. */
 #include "net/proc.h"
@@ -25,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "net/loop.h"
@@ -36,6 +41,8 @@ enum {
     READS_A_TURN = 8,
     CHILD_STACK = 64 * 1024,
     FIRST_FREE_FD = 3,
+    SWEEP_FIRST_MS = 5,
+    SWEEP_LAST_MS = 1000,
 };
 
 /* Runs until all pipes are closed and the leader has ended. */
@@ -49,6 +56,7 @@ struct out {
 };
 
 struct proc {
+    struct list node; /* in living */
     uint32_t magic;
     pid_t pid;
     int pidfd;
@@ -87,6 +95,14 @@ struct start {
 };
 
 static size_t children;
+static struct list living = {&living, &living};
+
+static struct {
+    bool asked;
+    bool on; /* we are a subreaper, and can see our children */
+    struct timer *timer;
+    int64_t next_ms;
+} sweep;
 
 static int failed_at(struct start *s, const char *what)
 {
@@ -113,6 +129,7 @@ __attribute__((no_sanitize("address", "undefined"))) static int child_main(void 
         struct rlimit none = {0, 0};
         if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
             return failed_at(s, "limits");
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     }
     if (dup2(s->in, STDIN_FILENO) < 0 || dup2(s->out, STDOUT_FILENO) < 0 ||
         (s->err >= 0 && dup2(s->err, STDERR_FILENO) < 0))
@@ -271,12 +288,116 @@ static bool make_pipe(int fds[2])
     return false;
 }
 
+/* A whole small file of /proc; false: it is not there. */
+static bool read_proc(const char *path, struct buf *out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    buf_clear(out);
+    ssize_t n;
+    do {
+        buf_reserve(out, 4096);
+        n = read(fd, out->p + out->n, 4096);
+        out->n += n > 0 ? (size_t)n : 0;
+    } while (n > 0);
+    close(fd);
+    buf_puts(out, "");
+    return true;
+}
+
+static bool read_children(struct buf *out)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    return read_proc(path, out);
+}
+
+/* Where our children cannot be listed, adopting strangers would only collect zombies. */
+static void become_subreaper(void)
+{
+    if (sweep.asked)
+        return;
+    struct buf text = {0};
+    sweep.asked = true;
+    sweep.on = read_children(&text) && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0;
+    buf_finish(&text);
+}
+
+/* Not one that was started here; and contained, which all that a contained one starts remains. */
+static bool is_leftover(pid_t pid, struct buf *scratch)
+{
+    list_each(at, &living) {
+        if (container_of(at, struct proc, node)->pid == pid)
+            return false;
+    }
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    return read_proc(path, scratch) && strstr(scratch->p, "\nNoNewPrivs:\t1") != NULL;
+}
+
+/* All our children were started here, as nearly always? */
+static bool none_is_left(struct str list)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < list.n; i++)
+        n += list.p[i] == ' '; /* one behind each */
+    return n == children;
+}
+
+/* Kills the leftovers and buries those that are dead. Are there more to come? */
+static bool kill_leftovers(void)
+{
+    struct buf list = {0};
+    struct buf scratch = {0};
+    bool more = false;
+    struct str rest = read_children(&list) ? buf_view(&list) : (struct str){NULL, 0};
+    if (none_is_left(rest))
+        rest.p = NULL;
+    while (rest.p != NULL) {
+        uint64_t pid;
+        if (!str_u64(str_split(&rest, ' '), &pid) || !is_leftover((pid_t)pid, &scratch))
+            continue;
+        kill((pid_t)pid, SIGKILL);
+        more |= waitpid((pid_t)pid, NULL, WNOHANG) == 0;
+    }
+    buf_finish(&list);
+    buf_finish(&scratch);
+    return more;
+}
+
+/* Death takes a moment, and what a leftover leaves is ours only then. */
+static void on_sweep(void *unused)
+{
+    (void)unused;
+    if (kill_leftovers()) {
+        timer_arm(sweep.timer, sweep.next_ms);
+        sweep.next_ms = sweep.next_ms * 2 < SWEEP_LAST_MS ? sweep.next_ms * 2 : SWEEP_LAST_MS;
+        return;
+    }
+    timer_free(sweep.timer);
+    sweep.timer = NULL;
+}
+
+static void sweep_leftovers(void)
+{
+    if (!sweep.on)
+        return;
+    if (sweep.timer == NULL)
+        sweep.timer = timer_new(on_sweep, NULL);
+    sweep.next_ms = SWEEP_FIRST_MS;
+    on_sweep(NULL);
+}
+
 static void finish_if_over(struct proc *p)
 {
     if (!p->exited || p->out.fd >= 0 || p->err.fd >= 0)
         return;
     kill(-p->pid, SIGKILL);
     waitpid(p->pid, NULL, 0);
+    list_remove(&p->node);
+    metric_set(METRIC_CHILDREN, (double)--children);
+    sweep_leftovers();
     io_free(p->exit_io);
     close(p->pidfd);
     io_free(p->in_io);
@@ -284,7 +405,6 @@ static void finish_if_over(struct proc *p)
     timer_free(p->timer);
     buf_finish(&p->in);
     p->magic = 0;
-    metric_set(METRIC_CHILDREN, (double)--children);
     loop_free_later(p);
     p->events.on_exit(p->arg, &p->exit);
 }
@@ -300,6 +420,8 @@ static void kill_group(struct proc *p, int signo)
 {
     kill(-p->pid, signo);
     p->stage = signo == SIGKILL ? KILLED : ASKED_TO_END;
+    if (p->stage == KILLED && p->exited)
+        sweep_leftovers(); /* which may hold its pipes */
     timer_arm(p->timer, p->grace_ms);
 }
 
@@ -331,6 +453,8 @@ static void on_leader_exit(void *arg, int events)
     p->exit.code = info.si_code == CLD_EXITED ? info.si_status : -1;
     p->exit.signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
     timer_arm(p->timer, p->grace_ms);
+    if (p->stage == KILLED)
+        sweep_leftovers();
     finish_if_over(p);
 }
 
@@ -436,6 +560,7 @@ static struct proc *watch(const struct proc_options *o, const struct proc_events
     struct proc *p = mem_new(struct proc);
     p->magic = PROC_MAGIC;
     p->pid = pid;
+    list_append(&living, &p->node);
     p->pidfd = pidfd;
     p->events = *ev;
     p->arg = arg;
@@ -476,6 +601,8 @@ struct proc *proc_spawn(const struct proc_options *o, const struct proc_events *
     s.out = out[1];
     s.err = err[1];
     s.limits = !o->no_limits;
+    if (s.limits)
+        become_subreaper();
     s.parent = getpid();
     if (o->die_with_us)
         s.death_signal = o->death_signal != 0 ? o->death_signal : SIGKILL;

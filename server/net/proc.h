@@ -2,9 +2,10 @@
 /* Child processes, each in a process group of its own, with pipes on the loop.
  *
  * A child has ended when its output pipes are closed and it was waited for, in either order; only then does
- * on_exit fire, once, as the last callback, and what is left of the group is killed. A child that ended while others
- * hold its pipes open gives them kill_grace_ms. The environment holds what the options name and nothing else of
- * ours: no secret of the server reaches a child. Core size 0 and no_new_privs are set between clone and exec. */
+ * on_exit fire, once, as the last callback. What is left of the group is killed, and so is all else that a contained child
+ * started, also what went into a session of its own. A child that ended while others hold its pipes open gives them kill_grace_ms. The
+ * environment holds what the options name and nothing else of ours: no secret of the server reaches a child. A contained child (not no_limits) has
+ * core size 0 and no_new_privs, and is the parent of what its descendants orphan. */
 #ifndef NET_PROC_H
 #define NET_PROC_H
 
@@ -24,9 +25,10 @@ struct proc_options {
     int64_t timeout_ms;    /* then TERM to the group, KILL after kill_grace_ms; 0: none */
     int64_t kill_grace_ms; /* 0: 2000 */
     size_t stdout_max; /* more bytes on stdout: the group is killed, exit.overflow; 0: no limit */
-    bool no_limits;    /* our own trusted children: may dump core, may gain privileges by exec */
-    bool die_with_us;  /* however we die (PR_SET_PDEATHSIG), the child gets ... */
-    int death_signal;  /* ... this; 0: SIGKILL */
+    bool
+        no_limits; /* not contained, our own trusted children: may dump core, may gain privileges by exec, may leave others behind */
+    bool die_with_us; /* however we die (PR_SET_PDEATHSIG), the child gets ... */
+    int death_signal; /* ... this; 0: SIGKILL */
 };
 
 struct proc_exit {

@@ -26,6 +26,7 @@ static struct buf errors;
 static struct proc_exit ended;
 static int exits;
 static struct proc *proc;
+static bool kill_at_first_output;
 
 static void setup(void)
 {
@@ -33,20 +34,45 @@ static void setup(void)
     ck_assert(loop_start(&e));
 }
 
+static void on_turn(void *arg)
+{
+    (void)arg;
+    loop_stop();
+}
+
+/* A little of the loop. */
+static void one_turn(void)
+{
+    struct timer *t = timer_new(on_turn, NULL);
+    timer_arm(t, 5);
+    loop_run();
+    timer_free(t);
+}
+
+/* Until no process is there that a child had started. */
+static void await_no_leftovers(void)
+{
+    siginfo_t info;
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+        one_turn();
+    ck_assert_int_eq(errno, ECHILD);
+}
+
 static void teardown(void)
 {
+    await_no_leftovers(); /* no zombie either */
     loop_finish();
     buf_finish(&out);
     buf_finish(&errors);
     ck_assert(metric_value(METRIC_CHILDREN, NULL) == 0);
-    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1); /* no zombie is left */
 }
 
 static void on_stdout(void *arg, struct str bytes)
 {
     (void)arg;
-    ck_assert_int_eq(exits, 0);
     buf_str(&out, bytes);
+    if (kill_at_first_output)
+        proc_kill(proc);
 }
 
 static void on_stderr(void *arg, struct str bytes)
@@ -76,6 +102,13 @@ static void start(struct proc_options o, const char *script)
     mem_free(text);
     ck_assert_msg(proc != NULL, "%s", e.text);
     ck_assert_int_eq(exits, 0);
+}
+
+static bool lives(struct str pid_text)
+{
+    uint64_t pid;
+    ck_assert(str_u64(str_trim(pid_text), &pid));
+    return kill((pid_t)pid, 0) == 0;
 }
 
 /* Runs the script without input to its end. */
@@ -224,14 +257,60 @@ START_TEST(background_process_that_holds_the_pipe_is_killed_after_the_grace)
 }
 END_TEST
 
+/* In a session of its own and deaf to TERM; tells its pid on the stdout that it is given, and closes that. */
+static char daemon_script[] =
+    "DAEMON=trap '' TERM; echo $$; exec >&-; while :; do sleep 1000; done";
+static char *daemon_env[] = {daemon_script, NULL};
+
 START_TEST(process_that_left_the_group_with_the_pipe_cannot_hold_up_the_end)
 {
-    run((struct proc_options){.kill_grace_ms = 100},
-        "setsid sh -c 'echo $$; exec sleep 1000' & read x; exit 4");
+    run((struct proc_options){.kill_grace_ms = 100, .env = daemon_env},
+        "x=$(setsid sh -c \"$DAEMON\" &); echo $x; exit 4");
     ck_assert_int_eq(ended.code, 4);
-    uint64_t pid;
-    if (str_u64(str_trim(buf_view(&out)), &pid))
-        kill((pid_t)pid, SIGKILL);
+    await_no_leftovers();
+    ck_assert(!lives(buf_view(&out)));
+}
+END_TEST
+
+START_TEST(daemon_without_pipes_ends_with_the_child_that_started_it)
+{
+    run((struct proc_options){.env = daemon_env},
+        "x=$(sh -c 'setsid sh -c \"$DAEMON\" 2>&- &'); echo $x");
+    ck_assert_int_eq(ended.code, 0);
+    await_no_leftovers();
+    ck_assert(!lives(buf_view(&out)));
+}
+END_TEST
+
+START_TEST(daemon_ends_when_its_child_is_deaf_to_the_first_signal_too)
+{
+    kill_at_first_output = true;
+    run((struct proc_options){.kill_grace_ms = 50, .env = daemon_env},
+        "trap '' TERM; x=$(sh -c 'setsid sh -c \"$DAEMON\" &'); echo $x; "
+        "while :; do sleep 1000; done");
+    ck_assert(ended.cancelled);
+    ck_assert_int_eq(ended.signal, SIGKILL);
+    await_no_leftovers();
+    ck_assert(!lives(buf_view(&out)));
+}
+END_TEST
+
+START_TEST(daemon_of_another_child_lives_on)
+{
+    start((struct proc_options){.env = daemon_env},
+          "x=$(sh -c 'setsid sh -c \"$DAEMON\" 2>&- &'); echo $x; cat");
+    struct proc *first = proc;
+    while (out.n == 0)
+        one_turn();
+    run((struct proc_options){.env = daemon_env}, "x=$(setsid sh -c \"$DAEMON\" 2>&- &)");
+    for (int i = 0; i < 10; i++)
+        one_turn();
+    ck_assert(lives(buf_view(&out)));
+    proc_close_stdin(first);
+    while (exits < 2)
+        loop_run();
+    await_no_leftovers();
+    ck_assert(!lives(buf_view(&out)));
 }
 END_TEST
 
@@ -462,6 +541,9 @@ Suite *proc_suite(void)
     tcase_add_test(t, killed_child_is_reported_as_cancelled);
     tcase_add_test(t, background_process_that_holds_the_pipe_is_killed_after_the_grace);
     tcase_add_test(t, process_that_left_the_group_with_the_pipe_cannot_hold_up_the_end);
+    tcase_add_test(t, daemon_without_pipes_ends_with_the_child_that_started_it);
+    tcase_add_test(t, daemon_ends_when_its_child_is_deaf_to_the_first_signal_too);
+    tcase_add_test(t, daemon_of_another_child_lives_on);
     tcase_add_test(t, background_process_without_pipes_ends_with_its_leader);
     tcase_add_test(t, only_the_named_environment_reaches_the_child);
     tcase_add_test(t, no_descriptor_but_the_three_reaches_the_child);

@@ -41,6 +41,60 @@ START_TEST(with_also_the_input_is_an_object_of_value_and_also)
 }
 END_TEST
 
+static struct stage *stage_s(void)
+{
+    return &harness.config->pipelines[0].stages[0];
+}
+
+START_TEST(with_names_the_input_is_an_object_of_them_and_absent_ones_are_null)
+{
+    start("[cat]", WRITE ", also: [\"x.{1}\", \"y.{1}\"]");
+    char a[] = "notes", b[] = "draft \"2\"", c[] = "review";
+    char *names[] = {a, b, c, NULL};
+    stage_s()->input_names = names;
+    struct given *g = harness_claim("s", "{\"a\":\n1}");
+    struct str also[] = {STR("[2]"), {NULL, 0}};
+    g->claim.also = also;
+    g->claim.also_n = 2;
+    harness_give_all(&g, 1);
+    harness_wait_all();
+    ck_assert_str_eq(g->output, "{\"notes\":{\"a\":\n1},\"draft \\\"2\\\"\":[2],\"review\":null}");
+    stage_s()->input_names = NULL;
+    harness_stop();
+}
+END_TEST
+
+START_TEST(agent_gets_its_name_task_input_and_run)
+{
+    start("[cat]", WRITE);
+    char agent[] = "analyst", task[] = "Summarise \"it\"";
+    stage_s()->work.agent = agent;
+    stage_s()->work.task = task;
+    ck_assert_str_eq(harness_do("s", "{\"n\":1}")->output,
+                     "{\"agent\":\"analyst\",\"task\":\"Summarise \\\"it\\\"\",\"input\":{\"n\":1},"
+                     "\"run\":\"run-0\"}");
+    stage_s()->work.task = NULL;
+    ck_assert_str_eq(harness_do("s", "1")->output,
+                     "{\"agent\":\"analyst\",\"task\":null,\"input\":1,\"run\":\"run-1\"}");
+    stage_s()->work.agent = NULL;
+    harness_stop();
+}
+END_TEST
+
+START_TEST(agent_without_code_fails_at_once_and_says_what_to_add)
+{
+    start("[cat]", WRITE);
+    char agent[] = "writer";
+    stage_s()->work.agent = agent;
+    stage_s()->work.kind = WORK_AGENT;
+    assert_given(harness_do("s", "1"), CLAIM_FAIL,
+                 "agent writer has no code here: give it command:, http:, or extension:");
+    stage_s()->work.agent = NULL;
+    stage_s()->work.kind = WORK_COMMAND;
+    harness_stop();
+}
+END_TEST
+
 START_TEST(environment_names_run_key_stage_and_attempt)
 {
     start("[sh, -c, 'echo \"\\\"$HOOKMESH_RUN $HOOKMESH_KEY $HOOKMESH_STAGE $HOOKMESH_ATTEMPT "
@@ -126,6 +180,26 @@ START_TEST(exit_status_that_is_not_0_is_retried_and_shows_the_last_lines)
 }
 END_TEST
 
+static const int final_statuses[] = {64, 65, 77, 78};
+
+START_TEST(statuses_that_say_it_will_not_get_better_are_not_retried)
+{
+    char *command = mem_format("[sh, -c, 'echo bad row 7 >&2; exit %d']", final_statuses[_i]);
+    start(command, WRITE);
+    assert_given(harness_do("s", "1"), CLAIM_FAIL, "(which says: not again): bad row 7");
+    mem_free(command);
+    harness_stop();
+}
+END_TEST
+
+START_TEST(status_75_is_retried)
+{
+    start("[sh, -c, 'exit 75']", WRITE);
+    assert_given(harness_do("s", "1"), CLAIM_RETRY, "ended with status 75");
+    harness_stop();
+}
+END_TEST
+
 START_TEST(death_by_a_signal_is_retried_and_names_it)
 {
     start("[sh, -c, 'kill -SEGV $$']", WRITE);
@@ -160,6 +234,41 @@ START_TEST(command_over_its_time_is_killed_with_its_children)
     int64_t began = clock_mono_us();
     assert_given(harness_do("s", "1"), CLAIM_TIMEOUT, "took longer than 100ms");
     ck_assert_int_lt(clock_mono_us() - began, 10 * 1000000);
+    harness_stop();
+}
+END_TEST
+
+START_TEST(command_that_ignores_term_is_killed_after_kill_grace)
+{
+    harness_start("settings: {kill_grace: 50ms}\n"
+                  "pipelines:\n  - name: p\n    stages:\n"
+                  "      - {name: s, watch: \"in.*.raw\", timeout: 200ms, command: "
+                  "[sh, -c, 'trap \"\" TERM; while :; do sleep 1000; done']}\n");
+    int64_t began = clock_mono_us();
+    assert_given(harness_do("s", "1"), CLAIM_TIMEOUT, "took longer than 200ms");
+    ck_assert_int_lt(clock_mono_us() - began, 1900 * 1000); /* proc's own grace is 2 s */
+    harness_stop();
+}
+END_TEST
+
+START_TEST(output_that_is_not_utf8_fails_and_is_shown_printable)
+{
+    start("[printf, '\"a\\377b\"']", WRITE);
+    const struct given *g = harness_do("s", "1");
+    assert_given(g, CLAIM_FAIL, "is not valid JSON");
+    assert_given(g, CLAIM_FAIL,
+                 "a\xEF\xBF\xBD"
+                 "b");
+    ck_assert(str_utf8_valid(str_of(g->error)));
+    harness_stop();
+}
+END_TEST
+
+START_TEST(command_that_fills_the_disk_fails_alone_and_says_so)
+{
+    /* ulimit -f stands for a full disk: the write fails, or ends the program. */
+    start("[sh, -c, 'ulimit -f 1; trap \"\" XFSZ; cat /dev/zero > big']", WRITE);
+    assert_given(harness_do("s", "1"), CLAIM_RETRY, "File too large");
     harness_stop();
 }
 END_TEST
@@ -263,6 +372,15 @@ Suite *work_command_suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, command_gets_the_value_and_its_output_is_the_result);
     tcase_add_test(t, with_also_the_input_is_an_object_of_value_and_also);
+    tcase_add_test(t, with_names_the_input_is_an_object_of_them_and_absent_ones_are_null);
+    tcase_add_test(t, agent_gets_its_name_task_input_and_run);
+    tcase_add_test(t, agent_without_code_fails_at_once_and_says_what_to_add);
+    tcase_add_test(t, status_75_is_retried);
+    tcase_add_test(t, command_that_ignores_term_is_killed_after_kill_grace);
+    tcase_add_test(t, output_that_is_not_utf8_fails_and_is_shown_printable);
+    tcase_add_test(t, command_that_fills_the_disk_fails_alone_and_says_so);
+    tcase_add_loop_test(t, statuses_that_say_it_will_not_get_better_are_not_retried, 0,
+                        sizeof final_statuses / sizeof final_statuses[0]);
     tcase_add_test(t, environment_names_run_key_stage_and_attempt);
     tcase_add_test(t, our_secrets_are_not_in_its_environment);
     tcase_add_test(t, command_runs_in_the_directory_of_its_yaml_file);
