@@ -34,7 +34,9 @@
 #include "net/hub.h"
 #include "net/loop.h"
 #include "net/private_redis.h"
+#include "trigger/follow.h"
 #include "trigger/spool.h"
+#include "trigger/start.h"
 #include "work/work.h"
 #include "workers.h"
 
@@ -201,6 +203,7 @@ static bool start_core(const char *redis_url, struct err *e)
     if (!store_start(redis_url, c, e) || !work_start(e))
         return false;
     work_configure(c);
+    follow_start();
     if (!claim_start(c->set.data, e))
         return false;
     self.running = true;
@@ -403,6 +406,7 @@ int serve_main(const struct serve_options *o, char **argv, bool demo)
         stage_forget();
         auth_stop();
         hooks_finish();
+        start_finish();
     }
     loop_finish();
     config_unref(self.config);

@@ -222,7 +222,7 @@ static void describe_gate(struct buf *out, const struct start *in)
     static const char *const full[] = {[OVERLAP_SKIP] = "skip",
                                        [OVERLAP_QUEUE] = "queue",
                                        [OVERLAP_REPLACE] = "replace",
-                                       [OVERLAP_ALLOW] = "queue"};
+                                       [OVERLAP_ALLOW] = "join"};
     const struct gate *g = &in->gate;
     const struct pipeline *p = config_pipeline(store_config(), in->pipeline);
     const char *skip = p != NULL ? p->after_skip : NULL;

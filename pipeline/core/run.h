@@ -17,9 +17,9 @@
 /* What may put a start off, refuse it or join it with another. All zero: nothing does. */
 struct gate {
     int64_t delay_ms;
-    int priority; /* -100..100, higher first among what waits for the same stage */
+    int priority; /* 0..100, higher first among what waits for the same stage */
     /* A lane holds at most lane_limit open runs; what comes while it is full waits for its turn (OVERLAP_QUEUE), is
-     * recorded as skipped, or replaces the runs that are there. */
+     * recorded as skipped, replaces the runs that are there, or joins them all the same (OVERLAP_ALLOW). */
     struct str lane;
     int64_t lane_limit;
     enum overlap when_full;

@@ -129,7 +129,7 @@ local function begin(_, a)
             local skip, joined, at, full = g.skip, nil, ms, false
             local replaced = {}
             if not skip and g.lane then
-                full = lane_full(g.lane, g.limit)
+                full = g.full ~= 'join' and lane_full(g.lane, g.limit)
                 if full and g.full == 'skip' then
                     skip = 'the run ' .. (call('SRANDMEMBER', lane_name(g.lane)) or '?') .. ' of this job is still open'
                 end

@@ -45,4 +45,6 @@ void start_gate(const struct job *j, struct str input, struct gate *out, struct 
 /* The input key of a new run: what the first stage watches, with id in the place of its wildcard. */
 bool start_key(struct buf *out, const struct pipeline *p, struct str id, struct err *e) MUST_CHECK;
 
+void start_finish(void); /* at the end of the process */
+
 #endif
