@@ -293,6 +293,11 @@ void config_needs_restart(const struct config *before, const struct config *afte
  * them, so that a misspelt one is refused at load. Never called: any name is taken. */
 void config_schemes(const char *const *names);
 
+/* "command", "http", "extension", "agent", "start", "alert", or how a result is delivered: "email", "slack", "http", "kv", "file", "github". */
+const char *work_kind_name(const struct work *w);
+/* In a few words what it does: the command, the URL without secrets, where a result goes. */
+void work_text(struct buf *out, const struct work *w);
+
 const struct hook *config_hook(const struct config *c, struct str path);
 const struct extension *config_extension(const struct config *c, const char *name);
 const struct pipeline *config_pipeline(const struct config *c, struct str name);

@@ -105,6 +105,9 @@ struct view_op {
         char *name;
         char *in;
         char *out;
+        const char *kind; /* a literal */
+        char *work;
+        bool after;
     } * steps;
     run_json_fn fn;
     void *arg;
@@ -117,6 +120,7 @@ static void free_view(struct view_op *op)
         mem_free(op->steps[i].name);
         mem_free(op->steps[i].in);
         mem_free(op->steps[i].out);
+        mem_free(op->steps[i].work);
     }
     mem_free(op->steps);
     mem_free(op->pipeline);
@@ -142,8 +146,8 @@ static int64_t record_int(const struct reply *record, const char *name)
     return (int64_t)v;
 }
 
-static const char *step_state(const struct reply *r, size_t at, int64_t now_ms, bool writes,
-                              struct str done, int64_t *wait_ms)
+static const char *step_state(const struct reply *r, size_t at, int64_t now_ms,
+                              const struct view_step *s, struct str done, int64_t *wait_ms)
 {
     struct str score = reply_str(reply_at(r, at));
     *wait_ms = 0;
@@ -160,8 +164,8 @@ static const char *step_state(const struct reply *r, size_t at, int64_t now_ms, 
     }
     if (reply_int(reply_at(r, at + 4)) > 0 || done.n != 0)
         return "succeeded";
-    if (reply_int(reply_at(r, at + 2)) > 0)
-        return writes ? "cancelled" : "succeeded";
+    if (reply_int(reply_at(r, at + 2)) > 0 && !s->after)
+        return s->out != NULL ? "cancelled" : "succeeded";
     return "pending";
 }
 
@@ -173,13 +177,19 @@ static void add_step(struct buf *out, const struct view_op *op, size_t i, const 
     size_t at = 2 + 9 * i;
     struct str done = record_field(record, "step:", s->stage);
     int64_t wait_ms;
-    *state = step_state(r, at, reply_int(reply_at(r, 0)), s->out != NULL, done, &wait_ms);
+    *state = step_state(r, at, reply_int(reply_at(r, 0)), s, done, &wait_ms);
     if (i != 0)
         buf_char(out, ',');
     buf_char(out, '{');
     buf_json_field(out, "stage", str_of(s->stage));
     buf_json_field(out, "name", str_of(s->name));
     buf_json_field(out, "state", str_of(*state));
+    buf_json_field(out, "kind", str_of(s->kind));
+    if (s->after) {
+        buf_json_field_bool(out, "after", true);
+        buf_json_field(out, "to", str_of(s->work));
+        buf_json_field_bool(out, "fed", strcmp(*state, "pending") != 0);
+    }
     buf_json_field(out, "key_in", str_of(s->in));
     if (s->out != NULL)
         buf_json_field(out, "key_out", str_of(s->out));
@@ -238,6 +248,18 @@ static const char *derived_state(const char *const *states, size_t n)
     return "succeeded";
 }
 
+/* Where the result is: what the last step writes. */
+static void add_output_key(struct buf *out, const struct view_op *op)
+{
+    for (size_t i = op->n; i-- != 0;) {
+        if (op->steps[i].after)
+            continue;
+        if (op->steps[i].out != NULL)
+            buf_json_field(out, "output_key", str_of(op->steps[i].out));
+        return;
+    }
+}
+
 static void on_view(void *arg, const struct reply *r, const struct err *e)
 {
     struct view_op *op = arg;
@@ -258,8 +280,11 @@ static void on_view(void *arg, const struct reply *r, const struct err *e)
     }
     struct buf steps = {0};
     const char **states = mem_zero(op->n, sizeof *states);
-    for (size_t i = 0; i < op->n; i++)
+    for (size_t i = 0; i < op->n; i++) {
         add_step(&steps, op, i, r, &states[i]);
+        if (op->steps[i].after)
+            states[i] = "succeeded"; /* what follows its end says nothing about the run */
+    }
     struct str state = record_field(record, "state", "");
     struct buf out = {0};
     buf_char(&out, '{');
@@ -269,8 +294,12 @@ static void on_view(void *arg, const struct reply *r, const struct err *e)
     field_time(&out, "created", record_int(record, "created"));
     field_time(&out, "started", record_int(record, "started"));
     field_time(&out, "finished", record_int(record, "finished"));
+    if (str_is(state, "waiting"))
+        field_time(&out, "starts", record_int(record, "starts"));
     if (record_field(record, "error", "").n != 0)
-        buf_json_field_raw(&out, "error", record_field(record, "error", ""));
+        buf_json_field_raw(&out, str_is(state, "skipped") ? "reason" : "error",
+                           record_field(record, "error", ""));
+    add_output_key(&out, op);
     struct str rec = record_field(record, "rec", "");
     splice(&out, rec.n != 0 ? rec : STR("{\"cause\":\"key\""));
     if (record_field(record, "delivery", "").n != 0)
@@ -284,7 +313,7 @@ static void on_view(void *arg, const struct reply *r, const struct err *e)
     bool first = true;
     for (size_t i = 0; i < op->n; i++) {
         size_t at = 2 + 9 * i;
-        bool seen = false;
+        bool seen = op->steps[i].after;
         for (size_t k = 0; k < i && !seen; k++)
             seen = strcmp(op->steps[k].in, op->steps[i].in) == 0 ||
                    (op->steps[k].out != NULL && strcmp(op->steps[k].out, op->steps[i].in) == 0);
@@ -302,29 +331,75 @@ static void on_view(void *arg, const struct reply *r, const struct err *e)
     free_view(op);
 }
 
+static void plan_step(struct view_op *op, const struct pipeline *p, const struct stage *s,
+                      struct args *a)
+{
+    struct buf in = {0};
+    struct buf out = {0};
+    struct buf text = {0};
+    struct pattern_match m;
+    if (s->after != 0)
+        buf_printf(&in, s->after & AFTER_OPEN ? "run.open.%s" : "run.ended.%s", op->run);
+    else if (!stage_key_of_run(&in, p->name, str_of(s->watch), str_of(op->run)))
+        return;
+    if (!pattern_matches(str_of(s->watch), buf_view(&in), &m)) {
+        buf_finish(&in);
+        return;
+    }
+    bool writes = s->write != NULL && template_fill(&out, str_of(s->write), &m, str_of(op->run));
+    work_text(&text, &s->work);
+    op->steps = mem_resize(op->steps, (op->n + 1) * sizeof *op->steps);
+    struct view_step *step = &op->steps[op->n++];
+    *step = (struct view_step){.stage = mem_strdup(s->id),
+                               .name = mem_strdup(s->name),
+                               .in = buf_take(&in),
+                               .out = writes ? buf_take(&out) : NULL,
+                               .kind = work_kind_name(&s->work),
+                               .work = text.n != 0 ? buf_take(&text) : mem_strdup(""),
+                               .after = s->after != 0};
+    buf_finish(&out);
+    buf_finish(&text);
+    args_add(a, str_of(step->stage));
+    args_add(a, str_of(step->in));
+    args_add(a, str_of(step->out != NULL ? step->out : ""));
+}
+
+static const struct stage *configured(const char *id)
+{
+    const struct config *c = store_config();
+    for (size_t p = 0; p < c->pipeline_n; p++) {
+        for (size_t i = 0; i < c->pipelines[p].n; i++) {
+            if (strcmp(c->pipelines[p].stages[i].id, id) == 0)
+                return &c->pipelines[p].stages[i];
+        }
+    }
+    return NULL;
+}
+
+/* Those of other pipelines that its ends feed: notices and alerts. Each once. */
+static void plan_followers(struct view_op *op, const struct pipeline *p, struct args *a)
+{
+    const char *const lists[] = {p->after_success, p->after_failure, p->after_skip};
+    for (size_t l = 0; l < 3; l++) {
+        for (struct str rest = str_of(lists[l]); rest.p != NULL && rest.n != 0;) {
+            struct str id = str_split(&rest, '\t');
+            bool planned = false;
+            for (size_t i = 0; i < op->n && !planned; i++)
+                planned = str_is(id, op->steps[i].stage);
+            char *name = mem_dup(id.p, id.n);
+            const struct stage *s = planned ? NULL : configured(name);
+            if (s != NULL)
+                plan_step(op, p, s, a);
+            mem_free(name);
+        }
+    }
+}
+
 static void plan_steps(struct view_op *op, const struct pipeline *p, struct args *a)
 {
-    op->steps = mem_zero(p->n, sizeof *op->steps);
-    for (size_t i = 0; i < p->n; i++) {
-        const struct stage *s = &p->stages[i];
-        struct buf in = {0};
-        struct buf out = {0};
-        struct pattern_match m;
-        if (!stage_key_of_run(&in, p->name, str_of(s->watch), str_of(op->run)) ||
-            !pattern_matches(str_of(s->watch), buf_view(&in), &m)) {
-            buf_finish(&in);
-            continue;
-        }
-        bool writes =
-            s->write != NULL && template_fill(&out, str_of(s->write), &m, str_of(op->run));
-        struct view_step *step = &op->steps[op->n++];
-        *step = (struct view_step){mem_strdup(s->id), mem_strdup(s->name), buf_take(&in),
-                                   writes ? buf_take(&out) : NULL};
-        buf_finish(&out);
-        args_add(a, str_of(step->stage));
-        args_add(a, str_of(step->in));
-        args_add(a, str_of(step->out != NULL ? step->out : ""));
-    }
+    for (size_t i = 0; i < p->n; i++)
+        plan_step(op, p, &p->stages[i], a);
+    plan_followers(op, p, a);
 }
 
 static void on_view_pipeline(void *arg, const struct pipeline *p, const struct err *e)
@@ -389,7 +464,9 @@ static void on_runs(void *arg, const struct reply *r, const struct err *e)
         field_time(&out, "started", reply_int(reply_at(r, i + 7)));
         field_time(&out, "finished", reply_int(reply_at(r, i + 4)));
         if (reply_str(reply_at(r, i + 5)).n != 0)
-            buf_json_field_raw(&out, "error", reply_str(reply_at(r, i + 5)));
+            buf_json_field_raw(
+                &out, str_is(reply_str(reply_at(r, i + 1)), "skipped") ? "reason" : "error",
+                reply_str(reply_at(r, i + 5)));
         splice(&out, reply_str(reply_at(r, i + 6)));
         if (reply_str(reply_at(r, i + 8)).n != 0)
             buf_json_field(&out, "delivery_id", reply_str(reply_at(r, i + 8)));
@@ -427,6 +504,8 @@ static void on_letters(void *arg, const struct reply *r, const struct err *e)
         for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
             buf_json_field(&out, names[k], json_str(json_get(j, names[k])));
         buf_json_field_int(&out, "attempts", json_int(json_get(j, "attempts"), 0));
+        if (json_bool(json_get(j, "aside"), false))
+            buf_json_field_bool(&out, "after", true);
         field_time(&out, "at", json_int(json_get(j, "at"), 0));
         buf_char(&out, '}');
         json_free(j);
@@ -486,35 +565,11 @@ void run_log(struct str id, uint64_t from, size_t limit, run_json_fn fn, void *a
 
 /* The map. */
 
-static const struct stage *configured(const char *id)
-{
-    const struct config *c = store_config();
-    for (size_t p = 0; p < c->pipeline_n; p++) {
-        for (size_t i = 0; i < c->pipelines[p].n; i++) {
-            if (strcmp(c->pipelines[p].stages[i].id, id) == 0)
-                return &c->pipelines[p].stages[i];
-        }
-    }
-    return NULL;
-}
-
 static void add_work(struct buf *out, const struct work *w)
 {
-    static const char *const kinds[] = {"none", "command", "http", "extension", "agent"};
     struct buf text = {0};
-    for (char **a = w->argv; w->kind == WORK_COMMAND && a != NULL && *a != NULL; a++) {
-        if (text.n != 0)
-            buf_char(&text, ' ');
-        buf_puts(&text, *a);
-    }
-    if (w->kind == WORK_EXTENSION)
-        buf_printf(&text, "%s: %s", w->extension, w->job);
-    else if (w->kind == WORK_HTTP)
-        buf_puts(&text, w->url);
-    else if (w->kind == WORK_AGENT)
-        buf_puts(&text, w->agent);
-    log_redact(&text, 0);
-    buf_json_field(out, "kind", str_of(kinds[w->kind]));
+    work_text(&text, w);
+    buf_json_field(out, "kind", str_of(work_kind_name(w)));
     buf_json_field(out, "work", buf_view(&text));
     buf_finish(&text);
 }
@@ -543,6 +598,8 @@ static void add_stage(struct buf *out, const struct known_stage *k, const struct
         buf_json_field(out, "write", str_of(s->write));
     if (s != NULL)
         add_work(out, &s->work);
+    if (s != NULL && s->after != 0)
+        buf_json_field_bool(out, "after", true);
     buf_json_field_bool(out, "served", served);
     buf_json_field_int(out, "pending", reply_int(reply_at(r, at)));
     buf_json_field_int(out, "running", reply_int(reply_at(r, at + 1)));
