@@ -141,5 +141,6 @@ int cli_deliveries_replay(struct cli *c);
 int cli_dlq_list(struct cli *c);
 int cli_dlq_retry(struct cli *c);
 int cli_dlq_purge(struct cli *c);
+int cli_cron_next(struct cli *c);
 
 #endif

@@ -107,3 +107,13 @@ extern "C" bool zone_next_change(const struct zone *z, int64_t at_s, int64_t *ou
     }
     return false;
 }
+
+extern "C" void zone_rfc3339(struct buf *out, const struct zone *z, int64_t at_s)
+{
+    struct civil c;
+    int offset;
+    zone_civil(z, at_s, &c, &offset);
+    int minutes = (offset < 0 ? -offset : offset) / 60;
+    buf_printf(out, "%04d-%02d-%02dT%02d:%02d:%02d%c%02d:%02d", c.year, c.month, c.day, c.hour,
+               c.minute, c.second, offset < 0 ? '-' : '+', minutes / 60, minutes % 60);
+}

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 struct zone; /* kept for the life of the process, shared; never freed */
@@ -27,5 +28,8 @@ enum zone_kind zone_instant(const struct zone *z, const struct civil *c, int64_t
                             int64_t *last);
 /* The next instant behind at_s at which the offset changes; false: none. */
 bool zone_next_change(const struct zone *z, int64_t at_s, int64_t *out_s);
+
+/* "2026-03-29T03:00:00+02:00" */
+void zone_rfc3339(struct buf *out, const struct zone *z, int64_t at_s);
 
 #endif
