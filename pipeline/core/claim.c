@@ -25,6 +25,10 @@ enum { KINDS = WORK_ALERT + 1 };
 static struct {
     const struct claim_runner *runners[KINDS];
     struct list served;
+    struct list retired;
+    struct list dirty;
+    struct map by_id;
+    int slow; /* claimed or asked for, of work_max */
     struct list working;
     struct loop_prepare *prepare;
     struct timer *renew;
@@ -44,9 +48,22 @@ void claim_register(enum work_kind kind, const struct claim_runner *r)
     self.runners[kind] = r;
 }
 
+void claim_dirty(struct served *s)
+{
+    if (!list_empty(&s->dirty_node) || s->retired)
+        return;
+    struct list *before = self.dirty.next;
+    while (before != &self.dirty &&
+           container_of(before, struct served, dirty_node)->priority >= s->priority)
+        before = before->next;
+    list_append(before, &s->dirty_node);
+}
+
 void claim_free_item(struct item *it)
 {
     it->served->busy--;
+    if (it->served->slow)
+        self.slow--;
     buf_finish(&it->run);
     buf_finish(&it->bytes);
     buf_finish(&it->output);
@@ -58,6 +75,7 @@ void claim_free_item(struct item *it)
 static void free_served(struct served *s)
 {
     list_remove(&s->node);
+    list_remove(&s->dirty_node);
     timer_free(s->later);
     buf_finish(&s->lua_pattern);
     config_unref(s->config);
@@ -66,7 +84,9 @@ static void free_served(struct served *s)
 
 static int room(const struct served *s)
 {
-    return s->room_max - s->busy;
+    int own = s->room_max - s->busy;
+    int all = (int)s->config->set.work_max - self.slow;
+    return s->slow && all < own ? all : own;
 }
 
 /* Claiming. */
@@ -139,6 +159,8 @@ static struct item *make_item(struct served *s, const struct reply *r, size_t at
         stage_run(&it->run, s->stage->pipeline, &c->match);
     c->run = buf_view(&it->run);
     s->busy++;
+    if (s->slow)
+        self.slow++;
     if (!good) {
         it->finished = true;
         it->outcome = CLAIM_FAIL;
@@ -152,8 +174,7 @@ static struct item *make_item(struct served *s, const struct reply *r, size_t at
 
 static void on_later(void *arg)
 {
-    struct served *s = arg;
-    s->dirty = true;
+    claim_dirty(arg);
 }
 
 static void too_often(struct item *it)
@@ -173,6 +194,8 @@ static void on_claimed(void *arg, const struct reply *r, const struct err *e)
     mem_free(op);
     self.calls--;
     s->claiming = false;
+    if (s->slow)
+        self.slow -= s->asked;
     if (e != NULL) {
         if (e->code != ERR_REDIS && e->code != ERR_CANCELLED) {
             log_error("claim", "failed", "stage=%s error=%s", s->stage->id, log_quotez(e->text));
@@ -187,7 +210,7 @@ static void on_claimed(void *arg, const struct reply *r, const struct err *e)
         log_info("claim", "reclaimed", "stage=%s n=%lld", s->stage->id, (long long)reclaimed);
     }
     if (next_ms == 0)
-        s->dirty = true;
+        claim_dirty(s);
     else if (next_ms > 0)
         timer_arm(s->later, next_ms);
     size_t n = (reply_len(r) - 2) / step;
@@ -216,8 +239,11 @@ static void claim_batch(struct served *s)
     int64_t n = room(s) < batch ? room(s) : batch;
     struct claim_op *op = mem_new(struct claim_op);
     op->served = s;
-    s->dirty = false;
+    list_remove(&s->dirty_node);
     s->claiming = true;
+    s->asked = (int)n;
+    if (s->slow)
+        self.slow += s->asked;
     self.calls++;
     struct args a = {0};
     args_add(&a, str_of(s->stage->id));
@@ -272,15 +298,15 @@ static void flush(void *arg)
     }
     if (!store_up() || !self.registered)
         return;
-    list_each_safe(at, &self.served) {
-        struct served *s = container_of(at, struct served, node);
-        if (s->retired) {
-            if (s->busy == 0 && !s->claiming)
-                free_served(s);
-            continue;
-        }
-        if (s->dirty && !s->claiming && room(s) > 0)
+    list_each_safe(at, &self.dirty) {
+        struct served *s = container_of(at, struct served, dirty_node);
+        if (!s->claiming && room(s) > 0)
             claim_batch(s);
+    }
+    list_each_safe(at, &self.retired) {
+        struct served *s = container_of(at, struct served, node);
+        if (s->busy == 0 && !s->claiming)
+            free_served(s);
     }
 }
 
@@ -353,20 +379,27 @@ static void serve(struct config *c, const struct pipeline *p, const struct stage
         return;
     }
     struct served *s = mem_new(struct served);
-    *s = (struct served){
-        .config = config_ref(c), .stage = stage, .pipeline = p, .runner = runner, .dirty = true};
+    *s = (struct served){.config = config_ref(c),
+                         .stage = stage,
+                         .pipeline = p,
+                         .runner = runner,
+                         .priority = p->job != NULL ? p->job->priority : 0,
+                         .slow = runner->announce};
     int standard = runner->default_concurrency > 0 ? runner->default_concurrency
                                                    : (int)c->set.command_concurrency;
     s->room_max = stage->concurrency > 0 ? stage->concurrency : standard;
     s->later = timer_new(on_later, s);
     stage_lua_pattern(&s->lua_pattern, str_of(stage->watch));
     list_append(&self.served, &s->node);
+    list_init(&s->dirty_node);
+    map_add(&self.by_id, &s->by_id, str_of(stage->id));
+    claim_dirty(s);
 }
 
 static void all_dirty(void)
 {
     list_each(at, &self.served)
-        container_of(at, struct served, node)->dirty = true;
+        claim_dirty(container_of(at, struct served, node));
 }
 
 static void begin_claiming(void)
@@ -390,8 +423,14 @@ static void register_stages(void)
 
 void claim_configure(struct config *c)
 {
-    list_each(at, &self.served)
-        container_of(at, struct served, node)->retired = true;
+    list_each_safe(at, &self.served) {
+        struct served *s = container_of(at, struct served, node);
+        list_remove(&s->node);
+        list_remove(&s->dirty_node);
+        map_remove(&self.by_id, &s->by_id);
+        s->retired = true;
+        list_append(&self.retired, &s->node);
+    }
     for (size_t p = 0; p < c->pipeline_n; p++) {
         for (size_t i = 0; i < c->pipelines[p].n; i++)
             serve(c, &c->pipelines[p], &c->pipelines[p].stages[i]);
@@ -401,15 +440,27 @@ void claim_configure(struct config *c)
         register_stages();
 }
 
-static void on_ring(void *arg, struct str key)
+static void ring_stage(void *arg, const struct known_stage *known)
 {
     (void)arg;
-    list_each(at, &self.served) {
-        struct served *s = container_of(at, struct served, node);
-        if (s->dirty)
-            continue;
-        /* An input that a second key releases rings the bell for everything (key.p NULL). */
-        s->dirty = key.p == NULL || pattern_matches(str_of(s->stage->watch), key, NULL);
+    struct map_node *node = map_find(&self.by_id, str_of(known->id));
+    if (node != NULL)
+        claim_dirty(container_of(node, struct served, by_id));
+}
+
+static void on_ring(void *arg, enum listen_what what, struct str name)
+{
+    (void)arg;
+    const struct known_stage *known;
+    switch (what) {
+    case LISTEN_KEY: stage_matching(name, ring_stage, NULL); break;
+    case LISTEN_STAGE:
+        known = stage_find(name);
+        if (known != NULL)
+            ring_stage(NULL, known);
+        break;
+    case LISTEN_ALL: all_dirty(); break;
+    case LISTEN_CANCEL: claim_cancel_run(name); break;
     }
 }
 
@@ -427,6 +478,8 @@ bool claim_start(const char *data_dir, struct err *e)
     if (!slot_start(data_dir, all_dirty, e))
         return false;
     list_init(&self.served);
+    list_init(&self.retired);
+    list_init(&self.dirty);
     list_init(&self.working);
     self.started = true;
     self.prepare = loop_prepare_start(flush, NULL);
@@ -460,11 +513,17 @@ static void finish_stop(void *arg)
     self.renew = self.grace = NULL;
     commit_stop();
     slot_stop();
-    list_each_safe(at, &self.served) {
-        struct served *s = container_of(at, struct served, node);
-        if (s->busy == 0 && !s->claiming)
-            free_served(s);
+    struct list *const lists[] = {&self.served, &self.retired};
+    for (size_t i = 0; i < 2; i++) {
+        list_each_safe(at, lists[i]) {
+            struct served *s = container_of(at, struct served, node);
+            if (!s->retired)
+                map_remove(&self.by_id, &s->by_id);
+            if (s->busy == 0 && !s->claiming)
+                free_served(s);
+        }
     }
+    map_finish(&self.by_id);
     done(self.stopped_arg);
 }
 
@@ -526,11 +585,9 @@ void claim_counts(const char *stage_id, bool *served, size_t *working)
 {
     *served = false;
     *working = 0;
-    list_each(at, &self.served) {
-        struct served *s = container_of(at, struct served, node);
-        if (s->retired || strcmp(s->stage->id, stage_id) != 0)
-            continue;
-        *served = true;
-        *working = (size_t)s->busy;
-    }
+    struct map_node *node = map_find(&self.by_id, str_of(stage_id));
+    if (node == NULL)
+        return;
+    *served = true;
+    *working = (size_t)container_of(node, struct served, by_id)->busy;
 }

@@ -10,21 +10,26 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/map.h"
 #include "core/claim.h"
 
 struct timer;
 
 struct served {
-    struct list node;
-    struct config *config; /* a reference, because stage points into it */
+    struct list node;       /* in the served ones, or the retired ones */
+    struct list dirty_node; /* in the dirty ones, the higher priority first */
+    struct map_node by_id;  /* unless it is retired */
+    struct config *config;  /* a reference, because stage points into it */
     const struct stage *stage;
     const struct pipeline *pipeline; /* of config */
     const struct claim_runner *runner;
     struct buf lua_pattern;
     struct timer *later;
     int room_max;
-    int busy; /* items that are not back from their commit */
-    bool dirty;
+    int busy;  /* items that are not back from their commit */
+    int asked; /* by the claim call that is under way */
+    int priority;
+    bool slow; /* counts for work_max */
     bool claiming;
     bool retired; /* not in the configuration any more: ends what it has */
 };
@@ -54,7 +59,9 @@ struct batch {
     struct item *items[];
 };
 
-/* claim.c: lets go of an item; its stage has room again. */
+/* claim.c: there may be something to claim. */
+void claim_dirty(struct served *s);
+/* Lets go of an item; its stage has room again. */
 void claim_free_item(struct item *it);
 
 /* commit.c. */

@@ -198,7 +198,7 @@ static void on_failed(void *arg, const struct reply *r, const struct err *e)
                       log_quotez(e->text));
         if (e != NULL || reply_int(reply_at(r, i)) < 0)
             count_step(b->items[i], "stale");
-        b->items[i]->served->dirty = true;
+        claim_dirty(b->items[i]->served);
         claim_free_item(b->items[i]);
     }
     mem_free(b);
@@ -298,7 +298,7 @@ static void flush_finished(void)
         self.finished_n--;
         if (it->lost) {
             count_step(it, "stale");
-            it->served->dirty = true;
+            claim_dirty(it->served);
             claim_free_item(it);
         } else if (it->outcome == CLAIM_OK) {
             done = commit_batch_add(done, it, send_commits);

@@ -17,7 +17,6 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "core/args.h"
-#include "core/claim.h"
 #include "core/codec.h"
 #include "core/stage.h"
 #include "core/store.h"
@@ -108,7 +107,7 @@ void listen_wrote(struct str key)
         return;
     if (store_notifications())
         turn(key, -1);
-    self.fn(self.arg, key);
+    self.fn(self.arg, LISTEN_KEY, key);
 }
 
 void listen_unwrote(struct str key)
@@ -117,22 +116,28 @@ void listen_unwrote(struct str key)
         turn(key, 1);
 }
 
-static void on_bell(void *arg, struct str key, struct str event)
+static void on_bell(void *arg, enum store_bell what, struct str name, struct str event)
 {
     (void)arg;
-    if (str_is(event, "cancel")) {
-        claim_cancel_run(key);
+    if (what == STORE_STAGE) {
+        self.fn(self.arg, name.n != 0 ? LISTEN_STAGE : LISTEN_ALL, name);
         return;
     }
-    bool told = str_starts(key, "run.ended.") || str_starts(key, "run.open."); /* by Redis */
-    if (key.p != NULL && !told && (str_is(event, "hset") || str_is(event, "hincrby"))) {
-        struct map_node *node = map_find(&self.rings, key);
+    if (what == STORE_CANCEL) {
+        self.fn(self.arg, LISTEN_CANCEL, name);
+        return;
+    }
+    /* Keys that Redis writes by itself: it rings for the stages that it gives them to. */
+    if (str_starts(name, "run.ended.") || str_starts(name, "run.open."))
+        return;
+    if (str_is(event, "hset") || str_is(event, "hincrby")) {
+        struct map_node *node = map_find(&self.rings, name);
         bool ours = node != NULL && container_of(node, struct ring, node)->balance < 0;
-        turn(key, 1);
+        turn(name, 1);
         if (ours)
             return;
     }
-    self.fn(self.arg, key);
+    self.fn(self.arg, LISTEN_KEY, name);
 }
 
 /* Rings without an explanation for a while are looked at; explanations without a ring were missed notifications and harmless. */
@@ -196,7 +201,7 @@ static void on_adopted(void *arg, const struct reply *r, const struct err *e)
     if (adopted != 0) {
         metric_add(l->live ? METRIC_ADOPTED : METRIC_RECOVERED, (double)adopted);
         log_debug("listen", "adopted", "keys=%zu live=%d", adopted, l->live);
-        self.fn(self.arg, (struct str){NULL, 0});
+        self.fn(self.arg, LISTEN_ALL, (struct str){NULL, 0});
     }
     look_done(l);
 }
@@ -269,7 +274,7 @@ static void on_nothing(void *arg, const struct reply *r, const struct err *e)
     (void)arg;
     (void)e;
     if (reply_int(r) > 0)
-        self.fn(self.arg, (struct str){NULL, 0});
+        self.fn(self.arg, LISTEN_ALL, (struct str){NULL, 0});
 }
 
 /* New stages get those keys of the page that they watch. Sent before the look: an unknown foreign key is left to adoption. */
@@ -401,7 +406,7 @@ void listen_sweep(void)
 static void on_tick(void *arg)
 {
     (void)arg;
-    self.fn(self.arg, (struct str){NULL, 0});
+    self.fn(self.arg, LISTEN_ALL, (struct str){NULL, 0});
     begin(!store_notifications());
     timer_arm(self.sweep, store_config()->set.sweep);
 }

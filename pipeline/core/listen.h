@@ -11,8 +11,9 @@
 
 #include "base/buf.h"
 
-/* fn(arg, key): the key was touched by somebody; key {NULL,0}: look at everything. */
-typedef void (*listen_fn)(void *arg, struct str key);
+/* A key was touched by somebody; inputs of a stage became ready without a write of their key; look at everything; a run was cancelled somewhere. */
+enum listen_what { LISTEN_KEY, LISTEN_STAGE, LISTEN_ALL, LISTEN_CANCEL };
+typedef void (*listen_fn)(void *arg, enum listen_what what, struct str name);
 
 void listen_start(listen_fn fn, void *arg);
 void listen_stop(void);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry is small (tens of stages), so it is read whole and matched one by one: a match costs tens of nanoseconds, and an index would
- * have to be right about overlapping patterns too. */
+/* The registry is read whole. Ten thousand jobs are ten thousand patterns, so they are kept by what stands before their first wildcard ("job.NAME" of
+ * "job.NAME.*.input"): of a key only the patterns under one of its own beginnings are matched. */
 #include "core/stage.h"
 
 #include <string.h>
@@ -9,14 +9,29 @@
 #include "base/json.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "core/args.h"
 #include "core/store.h"
+
+/* A stage under the beginning of its watch pattern, or of an also template. */
+struct entry {
+    struct entry *next;
+    struct known_stage *stage;
+    const char *also; /* NULL: its watch pattern */
+};
+
+struct beginning {
+    struct map_node node;
+    char *text;
+    struct entry *entries;
+};
 
 static struct {
     struct known_stage *stages;
     size_t n;
     struct buf epoch;
+    struct map beginnings;
 } self;
 
 struct refresh {
@@ -24,8 +39,83 @@ struct refresh {
     void *arg;
 };
 
+/* The whole tokens before the first with a wildcard or a place in it. */
+static struct str beginning_of(const char *pattern)
+{
+    size_t n = strcspn(pattern, "*>{");
+    if (pattern[n] == '\0')
+        return (struct str){pattern, n};
+    while (n != 0 && pattern[n] != '.')
+        n--;
+    return (struct str){pattern, n};
+}
+
+static void enter(struct known_stage *stage, const char *pattern, bool also)
+{
+    struct str text = beginning_of(pattern);
+    struct map_node *node = map_find(&self.beginnings, text);
+    struct beginning *b;
+    if (node != NULL) {
+        b = container_of(node, struct beginning, node);
+    } else {
+        b = mem_new(struct beginning);
+        b->text = mem_dup(text.p, text.n);
+        map_add(&self.beginnings, &b->node, str_of(b->text));
+    }
+    struct entry *e = mem_new(struct entry);
+    *e = (struct entry){b->entries, stage, also ? pattern : NULL};
+    b->entries = e;
+}
+
+static void make_index(void)
+{
+    for (size_t i = self.n; i-- != 0;) { /* so that the entries come in the registry's order */
+        struct known_stage *s = &self.stages[i];
+        enter(s, s->watch, false);
+        for (char **a = s->also; *a != NULL; a++) {
+            if ((*a)[0] != '?') /* nobody waits for what may be absent */
+                enter(s, *a, true);
+        }
+    }
+}
+
+static void clear_index(void)
+{
+    struct map_node *node;
+    while ((node = map_any(&self.beginnings)) != NULL) {
+        struct beginning *b = container_of(node, struct beginning, node);
+        map_remove(&self.beginnings, node);
+        while (b->entries != NULL) {
+            struct entry *e = b->entries;
+            b->entries = e->next;
+            mem_free(e);
+        }
+        mem_free(b->text);
+        mem_free(b);
+    }
+    map_finish(&self.beginnings);
+}
+
+typedef void (*entry_fn)(void *arg, const struct entry *e);
+
+/* The entries under each beginning of the key, the empty one and the whole key too. */
+static void each_entry(struct str key, entry_fn fn, void *arg)
+{
+    for (size_t n = 0; n <= key.n; n++) {
+        if (n != 0 && n != key.n && key.p[n] != '.')
+            continue;
+        struct map_node *node = map_find(&self.beginnings, (struct str){key.p, n});
+        if (node == NULL)
+            continue;
+        for (const struct entry *e = container_of(node, struct beginning, node)->entries; e != NULL;
+             e = e->next)
+            fn(arg, e);
+    }
+}
+
 static void clear(void)
 {
+    clear_index();
     for (size_t i = 0; i < self.n; i++) {
         struct known_stage *s = &self.stages[i];
         for (char **a = s->also; *a != NULL; a++)
@@ -90,6 +180,7 @@ static void on_registry(void *arg, const struct reply *r, const struct err *e)
                            reply_int(reply_at(r, at + 3)) != 0))
                 self.n++;
         }
+        make_index();
     }
     op->fn(op->arg, e);
     mem_free(op);
@@ -171,8 +262,6 @@ struct known_stage *stage_find(struct str id)
 static bool input_of(struct buf *member, const char *tmpl, const char *watch, struct str key)
 {
     struct str wild[PATTERN_WILDS + 1] = {{0}};
-    if (tmpl[0] == '?')
-        return false; /* nobody waits for it */
     struct str t = str_of(tmpl);
     struct str k = key;
     while (t.p != NULL && k.p != NULL) {
@@ -200,25 +289,55 @@ static bool input_of(struct buf *member, const char *tmpl, const char *watch, st
     return true;
 }
 
+struct matching {
+    struct str key;
+    stage_match_fn fn;
+    void *arg;
+};
+
+static void match_entry(void *arg, const struct entry *e)
+{
+    const struct matching *m = arg;
+    if (e->also == NULL && pattern_matches(str_of(e->stage->watch), m->key, NULL))
+        m->fn(m->arg, e->stage);
+}
+
+void stage_matching(struct str key, stage_match_fn fn, void *arg)
+{
+    struct matching m = {key, fn, arg};
+    each_entry(key, match_entry, &m);
+}
+
+struct feeding {
+    struct str key;
+    struct buf *feeds;
+    struct buf *bumps;
+};
+
+static void feed_entry(void *arg, const struct entry *e)
+{
+    const struct feeding *f = arg;
+    if (e->also == NULL) {
+        if (!pattern_matches(str_of(e->stage->watch), f->key, NULL))
+            return;
+        if (f->feeds->n != 0)
+            buf_char(f->feeds, '\t');
+        buf_puts(f->feeds, e->stage->id);
+        return;
+    }
+    size_t before = f->bumps->n;
+    if (before != 0)
+        buf_char(f->bumps, '\t');
+    buf_puts(f->bumps, e->stage->id);
+    buf_char(f->bumps, '\t');
+    if (!input_of(f->bumps, e->also, e->stage->watch, f->key))
+        f->bumps->n = before;
+}
+
 void stage_feeds(struct buf *feeds, struct buf *bumps, struct str key)
 {
-    for (size_t i = 0; i < self.n; i++) {
-        const struct known_stage *s = &self.stages[i];
-        if (pattern_matches(str_of(s->watch), key, NULL)) {
-            if (feeds->n != 0)
-                buf_char(feeds, '\t');
-            buf_puts(feeds, s->id);
-        }
-        for (char **a = s->also; *a != NULL; a++) {
-            size_t before = bumps->n;
-            if (before != 0)
-                buf_char(bumps, '\t');
-            buf_puts(bumps, s->id);
-            buf_char(bumps, '\t');
-            if (!input_of(bumps, *a, s->watch, key))
-                bumps->n = before;
-        }
-    }
+    struct feeding f = {key, feeds, bumps};
+    each_entry(key, feed_entry, &f);
 }
 
 bool stage_run_recorded(struct str run)
@@ -241,15 +360,24 @@ void stage_run(struct buf *out, const char *pipeline, const struct pattern_match
     }
 }
 
+struct running {
+    struct str key;
+    struct buf *out;
+    size_t before;
+};
+
+static void run_entry(void *arg, const struct known_stage *s)
+{
+    const struct running *r = arg;
+    struct pattern_match m;
+    if (r->out->n == r->before && pattern_matches(str_of(s->watch), r->key, &m))
+        stage_run(r->out, s->pipeline, &m);
+}
+
 void stage_run_of(struct buf *out, struct str key)
 {
-    struct pattern_match m;
-    for (size_t i = 0; i < self.n; i++) {
-        if (pattern_matches(str_of(self.stages[i].watch), key, &m)) {
-            stage_run(out, self.stages[i].pipeline, &m);
-            return;
-        }
-    }
+    struct running r = {key, out, out->n};
+    stage_matching(key, run_entry, &r);
 }
 
 void stage_lua_pattern(struct buf *out, struct str pattern)

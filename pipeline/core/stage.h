@@ -35,6 +35,9 @@ size_t stage_count(void);
 struct known_stage *stage_at(size_t i);
 struct known_stage *stage_find(struct str id);
 
+/* fn hears of every stage whose watch pattern matches key. */
+typedef void (*stage_match_fn)(void *arg, const struct known_stage *s);
+void stage_matching(struct str key, stage_match_fn fn, void *arg);
 /* Which stages a write of key feeds ("ID<tab>ID"), and which parked inputs it may release ("ID<tab>MEMBER..."). Both are appended. */
 void stage_feeds(struct buf *feeds, struct buf *bumps, struct str key);
 /* The id of the run that a key belongs to: a wildcard that is a UUID, else "pipeline.tokens"; nothing appended when no stage watches it. */

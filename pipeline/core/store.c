@@ -21,6 +21,7 @@ extern const size_t lua_library_size;
 /* Rung for everything at once, and by us in order to hear whether rings arrive. */
 #define BELL   "hm:bell"
 #define CANCEL "hm:cancel"
+#define RING   "hm:ring"
 enum { RECHECK_MS = 2000, PROBE_MS = 3000 };
 
 struct state_listener {
@@ -240,9 +241,10 @@ static void on_bell_state(void *arg, bool up)
 static void on_message(void *arg, struct str channel, struct str payload)
 {
     (void)arg;
-    if (str_is(channel, CANCEL)) {
+    if (str_is(channel, CANCEL) || str_is(channel, RING)) {
         if (self.on_bell != NULL)
-            self.on_bell(self.bell_arg, payload, STR("cancel"));
+            self.on_bell(self.bell_arg, str_is(channel, RING) ? STORE_STAGE : STORE_CANCEL, payload,
+                         STR(""));
         return;
     }
     struct str name = {channel.p + self.channel_prefix, channel.n - self.channel_prefix};
@@ -252,16 +254,13 @@ static void on_message(void *arg, struct str channel, struct str payload)
         if (self.up)
             self.trouble[0] = '\0';
     }
-    if (!str_starts(name, KEY_PREFIX)) {
-        if (self.on_bell != NULL)
-            self.on_bell(self.bell_arg, (struct str){NULL, 0}, payload);
-        return;
-    }
+    if (!str_starts(name, KEY_PREFIX))
+        return; /* the probe's */
     metric_add(METRIC_NOTIFICATIONS, 1);
     name.p += sizeof KEY_PREFIX - 1;
     name.n -= sizeof KEY_PREFIX - 1;
     if (self.on_bell != NULL)
-        self.on_bell(self.bell_arg, name, payload);
+        self.on_bell(self.bell_arg, STORE_KEY, name, payload);
 }
 
 bool store_start(const char *redis_url, struct config *c, struct err *e)
@@ -281,8 +280,8 @@ bool store_start(const char *redis_url, struct config *c, struct err *e)
     self.channel_prefix = (size_t)n;
     char *keys = mem_format("%s" KEY_PREFIX "*", prefix);
     char *bell = mem_format("%s" BELL, prefix);
-    struct str patterns[] = {str_of(keys), str_of(bell), STR(CANCEL)};
-    redis_psubscribe(self.bell, on_message, NULL, 3, patterns);
+    struct str patterns[] = {str_of(keys), str_of(bell), STR(CANCEL), STR(RING)};
+    redis_psubscribe(self.bell, on_message, NULL, 4, patterns);
     mem_free(keys);
     mem_free(bell);
     return true;

@@ -24,9 +24,10 @@ const char *store_trouble(void); /* why it is not up, or what is degraded; "" wh
 void store_on_state(store_state_fn fn, void *arg);
 bool store_notifications(void); /* false: a managed Redis without them; we live on sweeps */
 
-/* fn hears of every notification for a key (its name without prefix), whoever wrote it; {NULL,0}: inputs became ready without a write. Event "cancel": key is a run
- * that was cancelled somewhere. One listener. */
-typedef void (*store_bell_fn)(void *arg, struct str key, struct str event);
+/* What is heard: a notification for a key (its name without prefix), whoever wrote it; that inputs of a stage became ready without a write of their key (empty: of any
+ * stage); that a run was cancelled. The latter two are published by our functions; channels know no databases, so they may be somebody else's. One listener. */
+enum store_bell { STORE_KEY, STORE_STAGE, STORE_CANCEL };
+typedef void (*store_bell_fn)(void *arg, enum store_bell what, struct str name, struct str event);
 void store_on_bell(store_bell_fn fn, void *arg);
 
 struct redis *store_work(void); /* for reads that are plain commands */

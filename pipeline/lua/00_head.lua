@@ -21,7 +21,8 @@
 --   hm:rate:NAME   list   the last starts under a rate limit (ms); hm:debounce:NAME string the run that still takes new input
 --   hm:stat:DAY    hash   counts of the runs that ended on a day
 --   hm:cron        zset   schedules by their next fire (ms)
---   hm:bell        hash   written when inputs became ready without a write of their key
+--   hm:bell        hash   written to find out whether notifications are heard
+--   hm:ring, hm:cancel    channels: a stage whose inputs became ready without a write of their key, a run that was cancelled
 --   hm:dead        zset   dead letters by time: "STAGE<tab>KEY";  hm:letters hash: their JSON
 --
 -- Scores: an input that is ready, or will be, has the time (ms). A claimed one has LEASE + the lease's end * 512 + the slot of the server that holds
@@ -173,15 +174,15 @@ local function revive_all(stages, key)
     end
 end
 
--- Wakes the servers when inputs became ready without a write of their key, which would have rung by itself.
-local function ring() call('HSET', 'hm:bell', 'at', now_ms()) end
+-- Wakes the servers when inputs of a stage became ready without a write of their key, which would have rung by itself.
+local function ring(stage) call('PUBLISH', 'hm:ring', stage or '') end
 
 -- An input that waits for a second key (score inf) is ready once that key is written. bumps: "STAGE<tab>MEMBER<tab>..."
 local function bump(bumps, ms)
     for stage, member in string.gmatch(bumps, '([^\t]+)\t([^\t]+)') do
         if call('ZSCORE', wait_name(stage), member) == 'inf' then
             call('ZADD', wait_name(stage), score_text(ms), member)
-            ring()
+            ring(stage)
         end
     end
 end

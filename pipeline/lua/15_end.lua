@@ -20,9 +20,9 @@ local function admit(lane, limit, ms)
             for stage in string.gmatch(stages, '[^\t]+') do
                 if call('ZSCORE', wait_name(stage), key) == 'inf' then
                     call('ZADD', wait_name(stage), score_text(math.max(ms, tonumber(at))), key)
+                    ring(stage)
                 end
             end
-            ring()
         end
     end
 end
@@ -54,8 +54,8 @@ local function tell_end(run, pipeline, state, ms, err, after, rec, created, star
         call('HDEL', tries_name(stage), key)
         revive(stage, key)
         call('ZADD', wait_name(stage), score, key)
+        ring(stage)
     end
-    ring()
 end
 
 -- Ends a run that is open. err: JSON string or "". after: the stages that its end feeds.

@@ -46,7 +46,7 @@ local function backfill(_, a)
             added = added + call('ZADD', wait_name(stage), 'NX', score, a[i])
         end
     end
-    if added > 0 then ring() end
+    if added > 0 then ring(stage) end
     return added
 end
 
@@ -171,14 +171,15 @@ end
 
 -- Hands claims back unused. keys: hm:wait:*   args: for each: stage, key, token   returns: how many
 local function release(_, a)
-    local score, n = score_text(now_ms()), 0
+    local score, n, last = score_text(now_ms()), 0, nil
     for i = 1, #a, 3 do
         if call('ZSCORE', wait_name(a[i]), a[i + 1]) == a[i + 2] then
             call('ZADD', wait_name(a[i]), score, a[i + 1])
             n = n + 1
+            if a[i] ~= last then ring(a[i]) end
+            last = a[i]
         end
     end
-    if n > 0 then ring() end
     return n
 end
 
@@ -197,7 +198,7 @@ local function release_dead(_, a)
     end
     if #args > 0 then
         call('ZADD', wait, unpack(args))
-        ring()
+        ring(a[1])
     end
     return #args / 2
 end

@@ -36,10 +36,12 @@ local function debounce(g, key, feeds, run, ms)
             local sum, encoding = string.match(raw[2] or '', '^([^:]*):%d+:%d+:(.*)$')
             write_value(kv_name(old_key), version_of(kv_name(old_key)), raw[1] or '', sum or '*', encoding or '', next_seq())
             call('UNLINK', kv_name(key))
-            for target in string.gmatch(feeds, '[^\t]+') do call('ZADD', wait_name(target), score_text(at), old_key) end
+            for target in string.gmatch(feeds, '[^\t]+') do
+                call('ZADD', wait_name(target), score_text(at), old_key)
+                ring(target)
+            end
             call('HSET', run_name(old), 'starts', score_text(at))
             call('PEXPIRE', name, score_text(at - ms + 1000))
-            ring()
             return old
         end
     end
@@ -184,8 +186,10 @@ local function begin(_, a)
                 elseif at > ms or g.prio then
                     -- What is ready is taken by its score: a higher priority comes from further in the past.
                     local score = at > ms and at or ms - g.prio * 10000000000000
-                    for stage in string.gmatch(feeds, '[^\t]+') do call('ZADD', wait_name(stage), score_text(score), key) end
-                    ring()
+                    for stage in string.gmatch(feeds, '[^\t]+') do
+                        call('ZADD', wait_name(stage), score_text(score), key)
+                        ring(stage)
+                    end
                 else
                     feed(adds, feeds, key)
                 end
@@ -197,8 +201,10 @@ local function begin(_, a)
                     local opened = 'run.open.' .. run
                     write_value(kv_name(opened), 0, '{"run":"' .. run .. '","pipeline":"' .. pipeline .. '","created":' .. now .. '}', '*', '', seq)
                     call('HSET', run_name(run), 'late', 1)
-                    for j = 1, #g.late, 2 do call('ZADD', wait_name(g.late[j]), score_text(at + g.late[j + 1]), opened) end
-                    ring()
+                    for j = 1, #g.late, 2 do
+                        call('ZADD', wait_name(g.late[j]), score_text(at + g.late[j + 1]), opened)
+                        ring(g.late[j])
+                    end
                 end
                 if open == 0 then conclude(run, pipeline, state, ms, '', '', '') end
                 answer = '1'
@@ -291,8 +297,8 @@ local function retry(_, a)
             revive(d[1], d[2])
             call('HDEL', record, 'dead:' .. d[1])
             call('ZADD', wait_name(d[1]), score_text(ms), d[2])
+            ring(d[1])
         end
-        ring()
         return #asides
     end
     if a[3] == '1' and OPEN[state] then return -2 end
@@ -300,6 +306,7 @@ local function retry(_, a)
     local function again(stage, key)
         call('HSET', tries_name(stage), key, 0)
         n = n + call('ZADD', wait_name(stage), score_text(ms), key)
+        ring(stage)
     end
     local lane = call('HGET', record, 'lane')
     if a[3] == '1' or #dead == 0 then
@@ -318,7 +325,6 @@ local function retry(_, a)
     call('HSET', record, 'state', 'queued')
     call('HDEL', record, 'error', 'finished')
     if lane then call('SADD', lane_name(string.match(lane, '^%d+\t(.*)$')), a[2]) end
-    ring()
     local pipeline = call('HGET', record, 'pipeline') or ''
     emit({'run.queued\t' .. a[2] .. '\t\t{"pipeline":"' .. pipeline .. '","cause":"retry","state":"queued","created":' ..
         (call('HGET', record, 'created') or '0') .. ',"at":' .. score_text(ms) .. '}\n'}, a[1], 1)
@@ -354,11 +360,12 @@ end
 -- Takes all dead letters up again, at most 1000 a call. keys: as retry   args: events kept   returns: how many
 local function retry_all(_, a)
     local ms = now_ms()
-    local lines, n = {}, 0
+    local lines, n, rung = {}, 0, {}
     for _, member in ipairs(call('ZRANGE', 'hm:dead', 0, 999)) do
         local stage, key = string.match(member, '^([^\t]*)\t(.*)$')
         local run, aside = revive(stage, key)
         local added = call('ZADD', wait_name(stage), score_text(ms), key)
+        rung[stage] = true
         if run and not aside then call('HINCRBY', run_name(run), 'open', added) end
         n = n + 1
         if run and not aside then
@@ -366,7 +373,7 @@ local function retry_all(_, a)
                 '","cause":"retry","state":"queued","at":' .. score_text(ms) .. '}\n'
         end
     end
-    ring()
+    for stage in pairs(rung) do ring(stage) end
     emit(lines, a[1], #lines)
     return n
 end
