@@ -10,15 +10,12 @@
 #include "handlers/verify.h"
 
 #include <ctype.h>
-#include <openssl/core_names.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
 #include <string.h>
 
+#include "base/crypto.h"
 #include "base/mem.h"
 
-enum { MAC_SIZE = 32 };
+enum { MAC_SIZE = CRYPTO_SHA256, PARTS_MAX = 8 };
 
 static const struct verify_scheme schemes[] = {
     {.name = "github",
@@ -90,12 +87,10 @@ struct verifier {
     const char *prefix;
     char *shown;                   /* the header's name for messages ... */
     char *header;                  /* ... and in lower case */
-    EVP_MAC_CTX *mac;              /* NULL: no key */
+    struct crypto_hmac *mac;       /* NULL: no key */
     unsigned char token[MAC_SIZE]; /* of a token scheme: the MAC of the secret itself */
     bool bad_secret;
 };
-
-static EVP_MAC *hmac;
 
 const struct verify_scheme *verify_schemes(size_t *n)
 {
@@ -112,43 +107,6 @@ const struct verify_scheme *verify_scheme(const char *name)
     return NULL;
 }
 
-static EVP_MAC_CTX *keyed(struct str key)
-{
-    if (hmac == NULL)
-        must((hmac = EVP_MAC_fetch(NULL, "HMAC", NULL)) != NULL);
-    EVP_MAC_CTX *mac = EVP_MAC_CTX_new(hmac);
-    must(mac != NULL);
-    char digest[] = "SHA256";
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-                           OSSL_PARAM_construct_end()};
-    must(EVP_MAC_init(mac, (const unsigned char *)key.p, key.n, params) == 1);
-    return mac;
-}
-
-static void mac_begin(EVP_MAC_CTX *mac)
-{
-    must(EVP_MAC_init(mac, NULL, 0, NULL) == 1); /* the key stays */
-}
-
-static void mac_add(EVP_MAC_CTX *mac, struct str s)
-{
-    if (s.n != 0)
-        must(EVP_MAC_update(mac, (const unsigned char *)s.p, s.n) == 1);
-}
-
-static void mac_end(EVP_MAC_CTX *mac, unsigned char out[MAC_SIZE])
-{
-    size_t n = 0;
-    must(EVP_MAC_final(mac, out, &n, MAC_SIZE) == 1 && n == MAC_SIZE);
-}
-
-static void mac_of(EVP_MAC_CTX *mac, struct str s, unsigned char out[MAC_SIZE])
-{
-    mac_begin(mac);
-    mac_add(mac, s);
-    mac_end(mac, out);
-}
-
 static void key_verifier(struct verifier *v, struct str secret)
 {
     const char *prefix = v->row->secret_prefix;
@@ -158,15 +116,14 @@ static void key_verifier(struct verifier *v, struct str secret)
         v->bad_secret =
             !buf_base64_decode(&key, (struct str){secret.p + cut, secret.n - cut}) || key.n == 0;
         if (!v->bad_secret)
-            v->mac = keyed(buf_view(&key));
-        if (key.p != NULL)
-            OPENSSL_cleanse(key.p, key.cap);
+            v->mac = crypto_hmac_new(buf_view(&key));
+        crypto_wipe(key.p, key.cap);
         buf_finish(&key);
     } else {
-        v->mac = keyed(secret);
+        v->mac = crypto_hmac_new(secret);
     }
     if (v->row->how == VERIFY_TOKEN)
-        mac_of(v->mac, secret, v->token);
+        crypto_hmac_sum(v->mac, 1, &secret, v->token);
 }
 
 struct verifier *verifier_new(const struct hook *hook)
@@ -194,7 +151,7 @@ void verifier_free(struct verifier *v)
 {
     if (v == NULL)
         return;
-    EVP_MAC_CTX_free(v->mac);
+    crypto_hmac_free(v->mac);
     mem_free(v->shown);
     mem_free(v->header);
     mem_free(v);
@@ -256,6 +213,12 @@ static bool wrong_form(const struct verifier *v, struct err *e)
         v->row->encoding == VERIFY_HEX ? "<64 hexadecimal digits>" : "<44 characters of base64>");
 }
 
+static bool same_sum(const unsigned char a[MAC_SIZE], const unsigned char b[MAC_SIZE])
+{
+    return crypto_equal((struct str){(const char *)a, MAC_SIZE},
+                        (struct str){(const char *)b, MAC_SIZE});
+}
+
 static bool check_token(struct verifier *v, struct str value, struct err *e)
 {
     size_t n = strlen(v->prefix);
@@ -266,8 +229,8 @@ static bool check_token(struct verifier *v, struct str value, struct err *e)
         value = str_trim(after(value, v->prefix));
     }
     unsigned char got[MAC_SIZE];
-    mac_of(v->mac, value, got);
-    if (CRYPTO_memcmp(got, v->token, MAC_SIZE) != 0)
+    crypto_hmac_sum(v->mac, 1, &value, got);
+    if (!same_sum(got, v->token))
         return err_fail(e, ERR_UNAUTHORIZED,
                         "the token in the header %s does not match: check that the secret here "
                         "and at the sender are the same",
@@ -276,25 +239,29 @@ static bool check_token(struct verifier *v, struct str value, struct err *e)
 }
 
 /* The MAC of the row's text, its placeholders filled in. */
-static void mac_of_text(EVP_MAC_CTX *mac, const char *text, const struct claimed *c,
+static void mac_of_text(struct crypto_hmac *mac, const char *text, const struct claimed *c,
                         struct str body, unsigned char out[MAC_SIZE])
 {
-    mac_begin(mac);
+    struct str parts[PARTS_MAX];
+    size_t n = 0;
     while (*text != '\0') {
+        must(n < PARTS_MAX);
         if (strncmp(text, "{body}", 6) == 0) {
-            mac_add(mac, body);
+            parts[n++] = body;
             text += 6;
         } else if (strncmp(text, "{timestamp}", 11) == 0) {
-            mac_add(mac, c->time);
+            parts[n++] = c->time;
             text += 11;
         } else if (strncmp(text, "{id}", 4) == 0) {
-            mac_add(mac, c->id);
+            parts[n++] = c->id;
             text += 4;
         } else {
-            mac_add(mac, (struct str){text++, 1});
+            size_t plain = strcspn(text + 1, "{") + 1;
+            parts[n++] = (struct str){text, plain};
+            text += plain;
         }
     }
-    mac_end(mac, out);
+    crypto_hmac_sum(mac, n, parts, out);
 }
 
 static bool check_time(const struct verifier *v, const struct claimed *c, int64_t now_s,
@@ -349,7 +316,7 @@ static bool check_fields(const struct verifier *v, struct str value,
         if (!decode(v, prefixed ? after(field, v->prefix) : field, got))
             continue;
         formed = true;
-        same |= CRYPTO_memcmp(got, want, MAC_SIZE) == 0;
+        same |= same_sum(got, want);
     }
     if (!formed)
         return wrong_form(v, e);
@@ -407,18 +374,17 @@ void verify_sign(struct buf *out, const struct verify_scheme *scheme, struct str
         buf_str(out, secret);
         return;
     }
-    EVP_MAC_CTX *mac = keyed(secret);
+    struct crypto_hmac *mac = crypto_hmac_new(secret);
     unsigned char sum[MAC_SIZE];
     mac_of_text(mac, scheme->text, &(struct claimed){0}, body, sum);
     if (scheme->encoding == VERIFY_HEX)
         buf_hex(out, sum, sizeof sum);
     else
         buf_base64(out, sum, sizeof sum);
-    EVP_MAC_CTX_free(mac);
+    crypto_hmac_free(mac);
 }
 
 void verify_finish(void)
 {
-    EVP_MAC_free(hmac);
-    hmac = NULL;
+    crypto_finish();
 }

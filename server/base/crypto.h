@@ -22,6 +22,7 @@ void crypto_hmac_sum(struct crypto_hmac *h, size_t n, const struct str *parts,
 void crypto_hmac_once(struct str key, size_t n, const struct str *parts,
                       unsigned char out[CRYPTO_SHA256]);
 bool crypto_equal(struct str a, struct str b); /* in constant time for equal lengths */
+void crypto_wipe(void *p, size_t n);           /* zeroes a key; NULL is fine */
 
 bool crypto_ed25519_verify(const unsigned char key[CRYPTO_ED25519_KEY], struct str message,
                            struct str signature);
