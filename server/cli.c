@@ -116,6 +116,8 @@ int cli_main(int argc, char **argv)
         print(STR("hookmesh " HOOKMESH_VERSION "\n"));
         return EXIT_OK;
     }
+    if (strcmp(argv[1], "__complete") == 0)
+        return cli_complete(argc - 2, argv + 2);
     if (is_help(argv[1]) && argc == 2)
         return help(NULL);
     if (is_help(argv[1])) { /* "help kv get" is "kv get --help" */

@@ -9,11 +9,7 @@
 #include "base/suggest.h"
 #include "cli_parts.h"
 
-static const struct {
-    const char *name;
-    const char *value;
-    const char *help;
-} flags[] = {
+const struct flag cli_flags[FLAG_COUNT] = {
 #define FLAG(id, name, value, help) {name, value, help},
 #include "cli.def"
 };
@@ -31,8 +27,7 @@ const struct command *cli_commands(void)
     return commands;
 }
 
-/* How many words of the command argv begins with; 0: it is another one. */
-static int words_match(const struct command *c, int argc, char *const *argv)
+int cli_words_match(const struct command *c, int argc, char *const *argv)
 {
     struct str rest = str_of(c->words);
     int n = 0;
@@ -84,7 +79,7 @@ static char *nearest_group(const char *word)
 const struct command *cli_find(int argc, char *const *argv, int *used, struct err *e)
 {
     for (const struct command *c = commands; c->words != NULL; c++) {
-        *used = words_match(c, argc, argv);
+        *used = cli_words_match(c, argc, argv);
         if (*used != 0)
             return c;
     }
@@ -114,7 +109,7 @@ static bool unknown_flag(const struct command *command, struct str name, struct 
     size_t n = 0;
     for (size_t i = 0; i < FLAG_COUNT; i++) {
         if ((command->flags >> i & 1) != 0)
-            names[n++] = flags[i].name;
+            names[n++] = cli_flags[i].name;
     }
     names[n] = NULL;
     const char *near = suggest(name, names);
@@ -134,13 +129,14 @@ static bool parse_flag(struct cli *c, int argc, char *const *argv, int *at, stru
     if (str_is(name, "-h"))
         name = STR("--help");
     size_t i = 0;
-    while (i < FLAG_COUNT && ((c->command->flags >> i & 1) == 0 || !str_is(name, flags[i].name)))
+    while (i < FLAG_COUNT &&
+           ((c->command->flags >> i & 1) == 0 || !str_is(name, cli_flags[i].name)))
         i++;
     if (i == FLAG_COUNT)
         return unknown_flag(c->command, name, e);
-    if (flags[i].value == NULL) {
+    if (cli_flags[i].value == NULL) {
         if (value.p != NULL)
-            return err_fail(e, ERR_BAD_INPUT, "%s takes no value", flags[i].name);
+            return err_fail(e, ERR_BAD_INPUT, "%s takes no value", cli_flags[i].name);
         c->flags[i] = "";
         return true;
     }
@@ -148,10 +144,12 @@ static bool parse_flag(struct cli *c, int argc, char *const *argv, int *at, stru
     if (text == NULL && *at + 1 < argc)
         text = argv[++*at];
     if (text == NULL)
-        return err_fail(e, ERR_BAD_INPUT, "%s needs a value: %s %s", flags[i].name, flags[i].name,
-                        flags[i].value);
+        return err_fail(e, ERR_BAD_INPUT, "%s needs a value: %s %s", cli_flags[i].name,
+                        cli_flags[i].name, cli_flags[i].value);
     if (i == FLAG_SET && c->set_n == CLI_SETS_MAX)
         return err_fail(e, ERR_BAD_INPUT, "at most %d times --set", CLI_SETS_MAX);
+    if (i == FLAG_COLOR && !cli_colour(text))
+        return err_fail(e, ERR_BAD_INPUT, "--color must be auto, always or never, not %.40s", text);
     if (i == FLAG_SET)
         c->sets[c->set_n++] = text;
     c->flags[i] = text;
@@ -185,9 +183,9 @@ bool cli_parse(struct cli *c, const struct command *command, int argc, char *con
 
 static void add_flag_line(struct buf *out, size_t i)
 {
-    char *head = mem_format("%s%s%s", flags[i].name, flags[i].value != NULL ? " " : "",
-                            flags[i].value != NULL ? flags[i].value : "");
-    buf_printf(out, "  %-22s %s\n", head, flags[i].help);
+    char *head = mem_format("%s%s%s", cli_flags[i].name, cli_flags[i].value != NULL ? " " : "",
+                            cli_flags[i].value != NULL ? cli_flags[i].value : "");
+    buf_printf(out, "  %-22s %s\n", head, cli_flags[i].help);
     mem_free(head);
 }
 

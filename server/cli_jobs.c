@@ -1,283 +1,248 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* jobs, pipelines, dlq: runs and where they stand. A followed log resumes behind its last line after a cut, so
- * nothing is lost and nothing printed twice; a followed list asks each second, because what changed is in the newest rows anyway. */
+/* jobs, schedules, pipelines: what can be run, and running it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "cli_parts.h"
 
-enum { FOLLOW_MS = 1000, WAIT_MS = 200, CUTS_MAX = 30, SEEN_MAX = 500 };
+enum { RECENT = 5 };
 
-static const char *const run_heads[] = {"RUN",   "PIPELINE", "STATE", "CAUSE",
-                                        "EVENT", "CREATED",  "ERROR", NULL};
+/* What there is. */
 
-static void add_time(struct table *t, const struct json *j)
+static struct str next_fire(const struct json *schedule)
 {
-    char text[20];
-    table_cell(t, short_time(json_str(j), text));
+    return json_str(json_at(json_get(schedule, "next"), 0));
 }
 
-/* An error is a text, or an object with one. */
-static struct str error_of(const struct json *run)
+static void add_job(struct table *t, const struct json *job)
 {
-    const struct json *e = json_get(run, "error");
-    return json_type_of(e) == J_OBJ ? json_str(json_get(e, "text")) : json_str(e);
+    const struct json *recent = json_get(job, "recent");
+    struct buf next = {0};
+    short_age(&next, next_fire(json_at(json_get(job, "schedules"), 0)), clock_wall_us() / 1000);
+    table_cell_json(t, json_get(job, "name"));
+    table_cell_json(t, json_get(job, "type"));
+    table_cell(t, buf_view(&next));
+    table_cell_json(t, json_get(recent, "runs"));
+    table_cell_json(t, json_get(recent, "failed"));
+    table_cell_json(t, json_get(job, "description"));
+    buf_finish(&next);
 }
 
-static void add_run(struct table *t, const struct json *run)
+static int list_jobs(struct cli *c)
 {
-    table_cell_json(t, json_get(run, "id"));
-    table_cell_json(t, json_get(run, "pipeline"));
-    table_cell_json(t, json_get(run, "state"));
-    table_cell_json(t, json_get(run, "cause"));
-    table_cell_json(t, json_get(run, "event"));
-    add_time(t, json_get(run, "created"));
-    table_cell(t, error_of(run));
+    static const char *const heads[] = {"JOB",    "TYPE",        "NEXT", "RUNS/DAY",
+                                        "FAILED", "DESCRIPTION", NULL};
+    return cli_list(c, "/v1/jobs", heads, add_job);
 }
 
-static char *list_path(const struct cli *c, const char *base)
+static void print_limits(const struct json *limits)
 {
     static const struct {
-        enum flag_id flag;
-        const char *name;
-    } rows[] = {{FLAG_LIMIT, "limit"},
-                {FLAG_STATE, "state"},
-                {FLAG_JOB, "job"},
-                {FLAG_SINCE, "since"},
-                {FLAG_OUTCOME, "outcome"}};
-    struct buf path = {0};
-    buf_puts(&path, base);
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (c->flags[rows[i].flag] != NULL)
-            path_query(&path, rows[i].name, str_of(c->flags[rows[i].flag]));
-    }
-    return buf_take(&path);
-}
-
-/* What --follow has printed already: run and state, the newest last. */
-struct seen {
-    char *lines[SEEN_MAX];
-    size_t n;
-};
-
-static bool is_news(struct seen *s, const struct json *run)
-{
-    struct str id = json_str(json_get(run, "id"));
-    struct str state = json_str(json_get(run, "state"));
-    char *line = mem_format("%.*s %.*s", (int)id.n, id.p, (int)state.n, state.p);
-    for (size_t i = 0; i < SEEN_MAX; i++) {
-        if (s->lines[i] != NULL && strcmp(s->lines[i], line) == 0) {
-            mem_free(line);
-            return false;
-        }
-    }
-    size_t slot = s->n++ % SEEN_MAX;
-    mem_free(s->lines[slot]);
-    s->lines[slot] = line;
-    return true;
-}
-
-static void print_news(struct seen *s, const struct json *list, bool json)
-{
-    for (size_t i = json_size(list); i-- > 0;) {
-        const struct json *run = json_at(list, i);
-        if (!is_news(s, run))
-            continue;
-        struct buf b = {0};
-        char text[20];
-        if (json) {
-            json_dump(&b, run, false);
-        } else {
-            struct str at = short_time(json_str(json_get(run, "created")), text);
-            struct str state = json_str(json_get(run, "state"));
-            const char *colour = cli_colours() ? state_colour(state) : "";
-            buf_printf(&b, "%-19.*s  %s%-9.*s%s  ", (int)at.n, at.p, colour, (int)state.n, state.p,
-                       colour[0] != '\0' ? "\033[0m" : "");
-            clean_text(&b, json_str(json_get(run, "id")));
-            buf_puts(&b, "  ");
-            clean_text(&b,
-                       error_of(run).n != 0 ? error_of(run) : json_str(json_get(run, "pipeline")));
-        }
-        print_line(buf_view(&b));
-        buf_finish(&b);
-    }
-}
-
-static int follow_list(struct cli *c, const char *path)
-{
-    struct seen *seen = mem_new(struct seen);
-    int code = EXIT_OK;
-    struct json *list;
-    while ((list = cli_get(c, path, &code)) != NULL) {
-        print_news(seen, list, c->flags[FLAG_JSON] != NULL);
-        json_free(list);
-        cli_sleep(FOLLOW_MS);
-    }
-    for (size_t i = 0; i < SEEN_MAX; i++)
-        mem_free(seen->lines[i]);
-    mem_free(seen);
-    return code;
-}
-
-static int print_list(struct cli *c, const char *path, const char *const *heads,
-                      void (*add)(struct table *t, const struct json *row))
-{
-    int code;
-    struct json *list = cli_get(c, path, &code);
-    if (list == NULL)
-        return code;
-    if (c->flags[FLAG_JSON] != NULL) {
-        print_json(list);
-    } else {
-        struct table *t = table_new(heads);
-        for (size_t i = 0; i < json_size(list); i++)
-            add(t, json_at(list, i));
-        print_table(t);
-        table_free(t);
-    }
-    json_free(list);
-    return code;
-}
-
-int cli_jobs_list(struct cli *c)
-{
-    char *path = list_path(c, "/v1/runs");
-    int code = c->flags[FLAG_FOLLOW] != NULL ? follow_list(c, path)
-                                             : print_list(c, path, run_heads, add_run);
-    mem_free(path);
-    return code;
-}
-
-/* One run. */
-
-static void print_pair(const char *name, struct str value)
-{
+        const char *path;
+        const char *text;
+        bool time;
+    } rows[] = {
+        {"timeout_ms", "timeout ", true},          {"retry.max_attempts", "attempts ", false},
+        {"priority", "priority ", false},          {"delay_ms", "delay ", true},
+        {"concurrency.limit", "at once ", false},  {"rate_limit.limit", "rate ", false},
+        {"debounce.quiet_ms", "quiet for ", true}, {"budget.max_tokens", "tokens ", false},
+    };
     struct buf b = {0};
-    if (value.n == 0)
-        return;
-    buf_printf(&b, "%-10s ", name);
-    clean_text(&b, value);
-    print_line(buf_view(&b));
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int64_t n = json_int(json_path(limits, rows[i].path), 0);
+        if (n == 0)
+            continue;
+        buf_printf(&b, "%s%s", b.n != 0 ? ", " : "", rows[i].text);
+        if (rows[i].time)
+            clock_format_duration(&b, n);
+        else
+            buf_printf(&b, "%lld", (long long)n);
+        if (strcmp(rows[i].path, "rate_limit.limit") == 0) {
+            buf_puts(&b, " in ");
+            clock_format_duration(&b, json_int(json_path(limits, "rate_limit.period_ms"), 0));
+        }
+    }
+    print_pair("limits", buf_view(&b));
     buf_finish(&b);
 }
 
-static void print_steps(const struct json *steps)
+static void print_where(const struct json *where)
 {
-    static const char *const heads[] = {"STEP",  "STATE",  "ATTEMPT", "TIME",
-                                        "READS", "WRITES", "ERROR",   NULL};
-    struct table *t = table_new(heads);
-    for (size_t i = 0; i < json_size(steps); i++) {
-        const struct json *s = json_at(steps, i);
-        int64_t us = json_int(json_get(s, "us"), -1);
-        if (us < 0 && json_get(s, "ms") != NULL)
-            us = json_int(json_get(s, "ms"), 0) * 1000;
-        table_cell_json(t, json_get(s, "name"));
-        table_cell_json(t, json_get(s, "state"));
-        table_cell_json(t, json_get(s, "attempt"));
-        if (us < 0)
-            table_cell(t, STR(""));
-        else if (us < 10000)
-            table_cellf(t, "%.1f ms", (double)us / 1000);
-        else
-            table_cellf(t, "%lld ms", (long long)(us / 1000));
-        table_cell_json(t, json_get(s, "key_in"));
-        table_cell_json(t, json_get(s, "key_out"));
-        table_cell_json(t, json_get(s, "error"));
+    struct buf b = {0};
+    if (where != NULL) {
+        buf_str(&b, json_str(json_get(where, "file")));
+        buf_printf(&b, ":%lld", (long long)json_int(json_get(where, "line"), 0));
     }
-    if (table_rows(t) != 0) {
-        print(STR("\n"));
-        print_table(t);
-    }
-    table_free(t);
+    print_pair("where", buf_view(&b));
+    buf_finish(&b);
 }
 
-static void print_keys(const struct json *keys)
+static void print_day(const struct json *recent)
 {
-    static const char *const heads[] = {"KEY", "VERSION", "SIZE", NULL};
-    struct table *t = table_new(heads);
-    for (size_t i = 0; i < json_size(keys); i++) {
-        struct buf size = {0};
-        short_size(&size, json_int(json_get(json_at(keys, i), "size"), 0));
-        table_cell_json(t, json_get(json_at(keys, i), "key"));
-        table_cell_json(t, json_get(json_at(keys, i), "version"));
-        table_cell(t, buf_view(&size));
-        buf_finish(&size);
+    static const char *const counts[] = {"succeeded", "failed", "timed_out", "cancelled",
+                                         "skipped"};
+    struct buf b = {0};
+    if (recent == NULL)
+        return;
+    buf_printf(&b, "%lld runs", (long long)json_int(json_get(recent, "runs"), 0));
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        int64_t n = json_int(json_get(recent, counts[i]), 0);
+        if (n != 0)
+            buf_printf(&b, ", %lld %s", (long long)n, counts[i]);
     }
-    if (table_rows(t) != 0) {
-        print(STR("\n"));
-        print_table(t);
-    }
-    table_free(t);
+    print_pair("last day", buf_view(&b));
+    buf_finish(&b);
 }
 
-static void print_run(const struct json *run)
+static void print_parameters(const struct json *parameters)
+{
+    static const char *const heads[] = {"PARAMETER", "TYPE", "DEFAULT", "MEANING", NULL};
+    struct table *t = table_new(heads);
+    for (size_t i = 0; i < json_size(parameters); i++) {
+        const struct json *p = json_at(parameters, i);
+        struct buf value = {0};
+        buf_puts(&value, json_bool(json_get(p, "required"), false) ? "(required)" : "");
+        if (json_get(p, "default") != NULL)
+            json_dump(&value, json_get(p, "default"), false);
+        table_cell_json(t, json_get(p, "name"));
+        table_cell_json(t, json_get(p, "type"));
+        table_cell(t, buf_view(&value));
+        table_cell_json(t, json_get(p, "description"));
+        buf_finish(&value);
+    }
+    print_section(t);
+}
+
+static void add_schedule(struct table *t, const struct json *s)
 {
     char text[20];
-    print_pair("run", json_str(json_get(run, "id")));
-    print_pair("pipeline", json_str(json_get(run, "pipeline")));
-    print_pair("state", json_str(json_get(run, "state")));
-    print_pair("cause", json_str(json_get(run, "cause")));
-    print_pair("hook", json_str(json_get(run, "hook")));
-    print_pair("event", json_str(json_get(run, "event")));
-    print_pair("delivery", json_str(json_get(run, "delivery_id")));
-    print_pair("created", short_time(json_str(json_get(run, "created")), text));
-    print_pair("finished", short_time(json_str(json_get(run, "finished")), text));
-    print_pair("error", error_of(run));
-    print_steps(json_get(run, "steps"));
-    print_keys(json_get(run, "keys"));
+    const struct json *last = json_get(s, "last");
+    bool off = json_get(s, "enabled") != NULL && !json_bool(json_get(s, "enabled"), true);
+    struct str next = next_fire(s);
+    struct buf at = {0};
+    buf_str(&at, short_time(next, text));
+    if (next.n > 19) /* the offset of its zone */
+        buf_printf(&at, " %.*s", (int)(next.n - 19), next.p + 19);
+    table_cell_json(t, json_get(s, "name"));
+    table_cell_json(t, json_get(s, "expression"));
+    table_cell(t, off ? STR("off") : buf_view(&at));
+    table_cell_json(t, json_get(last, "state"));
+    table_cell_json(t, json_get(s, "missed"));
+    table_cell_json(t, json_get(s, "timezone"));
+    buf_finish(&at);
 }
 
-static void print_job(const struct json *job)
+static const char *const schedule_heads[] = {"SCHEDULE", "EXPRESSION", "NEXT", "LAST",
+                                             "MISSED",   "ZONE",       NULL};
+
+static void print_schedules(const struct json *schedules)
 {
-    static const char *const heads[] = {"STAGE", "WATCHES", "WRITES", NULL};
-    const struct json *stages = json_get(job, "stages");
-    struct table *t = table_new(heads);
-    print_pair("job", json_str(json_get(job, "name")));
-    print_pair("type", json_str(json_get(job, "type")));
-    print_pair("input", json_str(json_get(job, "input")));
-    print_pair("hook", json_str(json_get(job, "hook")));
-    for (size_t i = 0; i < json_size(stages); i++) {
-        table_cell_json(t, json_get(json_at(stages, i), "name"));
-        table_cell_json(t, json_get(json_at(stages, i), "watch"));
-        table_cell_json(t, json_get(json_at(stages, i), "write"));
-    }
-    print(STR("\n"));
-    print_table(t);
-    table_free(t);
+    struct table *t = table_new(schedule_heads);
+    for (size_t i = 0; i < json_size(schedules); i++)
+        add_schedule(t, json_at(schedules, i));
+    print_section(t);
 }
 
-static char *path_of(const char *base, const char *id, const char *more)
+static void print_triggers(const struct json *triggers)
+{
+    static const char *const heads[] = {"TRIGGER", "OF", NULL};
+    static const char *const of[] = {"path", "watch", "table", "job", "name"};
+    struct table *t = table_new(heads);
+    for (size_t i = 0; i < json_size(triggers); i++) {
+        const struct json *one = json_at(triggers, i);
+        struct str what = {NULL, 0};
+        for (size_t k = 0; k < sizeof of / sizeof of[0] && what.n == 0; k++)
+            what = json_str(json_get(one, of[k]));
+        table_cell_json(t, json_get(one, "type"));
+        table_cell(t, what);
+    }
+    print_section(t);
+}
+
+static void print_stages(const struct json *stages)
+{
+    static const char *const heads[] = {"STEP", "KIND", "WATCHES", "WRITES", NULL};
+    static const char *const after_heads[] = {"AFTER", "KIND", "TO", NULL};
+    struct table *t = table_new(heads);
+    struct table *after = table_new(after_heads);
+    for (size_t i = 0; i < json_size(stages); i++) {
+        const struct json *s = json_at(stages, i);
+        const struct json *to =
+            json_get(s, "to") != NULL ? json_get(s, "to") : json_get(s, "starts");
+        bool follows = json_get(s, "after") != NULL;
+        table_cell_json(follows ? after : t, json_get(s, "name"));
+        table_cell_json(follows ? after : t, json_get(s, "kind"));
+        if (follows) {
+            table_cell_json(after, to);
+            continue;
+        }
+        table_cell_json(t, json_get(s, "watch"));
+        table_cell_json(t, json_get(s, "write"));
+    }
+    print_section(t);
+    print_section(after);
+}
+
+static void on_recent(void *arg, const struct json *run)
+{
+    add_run(arg, run);
+}
+
+static int print_recent(struct cli *c, struct str name)
 {
     struct buf path = {0};
-    buf_puts(&path, base);
-    path_segment(&path, str_of(id));
-    buf_puts(&path, more);
-    return buf_take(&path);
+    struct table *t = table_new(run_heads);
+    buf_puts(&path, "/v1/runs");
+    path_query(&path, "job", name);
+    int code = cli_pages(c, path.p, RECENT, on_recent, t);
+    buf_finish(&path);
+    print_section(t);
+    return code;
+}
+
+static int print_job(struct cli *c, const struct json *job)
+{
+    print_pair("job", json_str(json_get(job, "name")));
+    print_pair("type", json_str(json_get(job, "type")));
+    print_pair("what", json_str(json_get(job, "description")));
+    print_where(json_get(job, "where"));
+    print_pair("input", json_str(json_get(job, "input")));
+    print_pair("output", json_str(json_get(job, "output")));
+    print_limits(json_get(job, "limits"));
+    print_day(json_get(job, "recent"));
+    print_parameters(json_get(job, "parameters"));
+    print_schedules(json_get(job, "schedules"));
+    print_triggers(json_get(job, "triggers"));
+    print_stages(json_get(job, "stages"));
+    return print_recent(c, json_str(json_get(job, "name")));
 }
 
 /* A job of that name? Asked without a word when there is none: then it is a run's id. */
 static struct json *find_job(struct cli *c, const char *name, int *code)
 {
-    struct json *found = NULL;
-    struct json *jobs = cli_get(c, "/v1/jobs", code);
-    for (size_t i = 0; i < json_size(jobs) && found == NULL; i++) {
-        struct buf text = {0};
-        if (!str_is(json_str(json_get(json_at(jobs, i), "name")), name))
-            continue;
-        json_dump(&text, json_at(jobs, i), false);
-        found = json_parse(buf_view(&text), NULL);
-        buf_finish(&text);
-    }
-    json_free(jobs);
-    return found;
+    char *path = path_of("/v1/jobs", name, "");
+    struct answer a = {0};
+    struct buf problem = {0};
+    *code = cli_try(c, &(struct request){.method = "GET", .path = path}, &a, &problem);
+    struct json *j = *code == EXIT_OK ? json_parse(buf_view(&a.body), NULL) : NULL;
+    if (a.status == 404)
+        *code = EXIT_OK;
+    else if (*code != EXIT_OK)
+        cli_fail(c, *code, "%s", problem.p);
+    buf_finish(&problem);
+    answer_finish(&a);
+    mem_free(path);
+    return j;
 }
 
 int cli_jobs_show(struct cli *c)
 {
     int code;
+    if (c->arg_n == 0)
+        return list_jobs(c);
     struct json *job = find_job(c, c->args[0], &code);
     if (code != EXIT_OK)
         return code;
@@ -290,7 +255,7 @@ int cli_jobs_show(struct cli *c)
     if (c->flags[FLAG_JSON] != NULL && code == EXIT_OK)
         print_json(job != NULL ? job : run);
     else if (job != NULL)
-        print_job(job);
+        code = print_job(c, job);
     else if (run != NULL)
         print_run(run);
     json_free(job);
@@ -298,150 +263,21 @@ int cli_jobs_show(struct cli *c)
     return code;
 }
 
-/* Logs. */
-
-struct log_stream {
-    struct cli *c;
-    struct sse sse;
-    bool ended;
-    bool got; /* something since the last cut */
-};
-
-static void print_log_line(struct cli *c, struct str json)
+int cli_schedules_list(struct cli *c)
 {
-    struct json *j = json_parse(json, NULL);
-    if (c->flags[FLAG_JSON] != NULL || j == NULL) {
-        print_line(json);
-        json_free(j);
-        return;
-    }
-    struct str at = json_str(json_get(j, "at"));
-    struct str stage = json_str(json_get(j, "stage"));
-    struct buf b = {0};
-    char text[20];
-    at = short_time(at, text);
-    buf_printf(&b, "%.*s  %.*s  ", (int)at.n, at.p, (int)stage.n, stage.p);
-    clean_text(&b, json_str(json_get(j, "line")));
-    print_line(buf_view(&b));
-    buf_finish(&b);
-    json_free(j);
-}
-
-static bool on_log(void *arg, struct str event, struct str data)
-{
-    struct log_stream *l = arg;
-    l->got = true;
-    if (str_is(event, "end")) {
-        l->ended = true;
-        return false;
-    }
-    if (data.n != 0)
-        print_log_line(l->c, data);
-    return true;
-}
-
-static bool on_log_bytes(void *arg, struct str bytes)
-{
-    struct log_stream *l = arg;
-    return sse_feed(&l->sse, bytes, on_log, l);
-}
-
-static int follow_once(struct log_stream *l, const char *path)
-{
-    char *last = NULL;
-    if (l->sse.id.n != 0)
-        last = mem_format("Last-Event-ID: %.*s", (int)l->sse.id.n, l->sse.id.p);
-    const char *const headers[] = {"Accept: text/event-stream", last, NULL};
-    struct answer a = {0};
-    struct request q = {
-        .method = "GET", .path = path, .headers = headers, .on_body = on_log_bytes, .arg = l};
-    int code = cli_request(l->c, &q, &a);
-    answer_finish(&a);
-    mem_free(last);
-    buf_clear(&l->sse.line); /* half a line of the cut */
-    return code;
-}
-
-static int follow_log(struct cli *c, const char *path)
-{
-    struct log_stream l = {.c = c};
-    int code = EXIT_OK;
-    for (int cuts = 0; cuts < CUTS_MAX; cuts++) {
-        l.got = false;
-        code = follow_once(&l, path);
-        bool first_try_failed = code != EXIT_OK && cuts == 0;
-        if (l.ended || first_try_failed || (code != EXIT_OK && code != EXIT_UNREACHABLE))
-            break;
-        if (l.got)
-            cuts = 0;
-        cli_sleep(FOLLOW_MS);
-    }
-    sse_finish(&l.sse);
-    return l.ended ? EXIT_OK : code;
-}
-
-static int print_log(struct cli *c, const char *path)
-{
-    struct answer a = {0};
-    int code = cli_request(c, &(struct request){.method = "GET", .path = path}, &a);
-    struct str rest = buf_view(&a.body);
-    while (code == EXIT_OK && rest.n != 0) {
-        struct str line = str_split(&rest, '\n');
-        if (line.n != 0)
-            print_log_line(c, line);
-    }
-    answer_finish(&a);
-    return code;
-}
-
-int cli_jobs_logs(struct cli *c)
-{
-    char *path = path_of("/v1/runs", c->args[0], "/logs");
-    int code = c->flags[FLAG_FOLLOW] != NULL ? follow_log(c, path) : print_log(c, path);
+    char *path = list_path(c, "/v1/schedules");
+    int code = cli_list(c, path, schedule_heads, add_schedule);
     mem_free(path);
     return code;
 }
 
 /* Starting, cancelling, trying again. */
 
-static bool is_over(struct str state)
-{
-    static const char *const open[] = {"queued", "running", "waiting"};
-    for (size_t i = 0; i < sizeof open / sizeof open[0]; i++) {
-        if (str_is(state, open[i]))
-            return false;
-    }
-    return true;
-}
-
-static int wait_for(struct cli *c, const char *id)
-{
-    char *path = path_of("/v1/runs", id, "");
-    int code = EXIT_OK;
-    for (;;) {
-        struct json *run = cli_get(c, path, &code);
-        struct str state = json_str(json_get(run, "state"));
-        bool over = run == NULL || is_over(state);
-        if (over && run != NULL) {
-            code = str_is(state, "succeeded") ? EXIT_OK : EXIT_FAILED;
-            if (c->flags[FLAG_JSON] != NULL)
-                print_json(run);
-            else
-                print_run(run);
-        }
-        json_free(run);
-        if (over)
-            break;
-        cli_sleep(WAIT_MS);
-    }
-    mem_free(path);
-    return code;
-}
-
 /* POST path; prints "TEXT RUN", or the answer with --json. */
-static int post(struct cli *c, const char *path, struct str body, const char *text)
+static int post(struct cli *c, const char *path, const char *key, struct str body, const char *text)
 {
-    static const char *const headers[] = {"Content-Type: application/json", NULL};
+    char *once = key != NULL ? mem_format("Idempotency-Key: %s", key) : NULL;
+    const char *const headers[] = {"Content-Type: application/json", once, NULL};
     struct answer a = {0};
     struct request q = {.method = "POST", .path = path, .headers = headers, .body = body};
     int code = cli_request(c, &q, &a);
@@ -449,7 +285,7 @@ static int post(struct cli *c, const char *path, struct str body, const char *te
     struct str run = json_str(json_get(j, "run_id"));
     if (code == EXIT_OK && c->flags[FLAG_WAIT] != NULL && run.n != 0) {
         char *id = mem_dup(run.p, run.n);
-        code = wait_for(c, id);
+        code = run_wait(c, id);
         mem_free(id);
     } else if (code == EXIT_OK && c->flags[FLAG_JSON] != NULL) {
         print_line(str_trim(buf_view(&a.body)));
@@ -462,21 +298,34 @@ static int post(struct cli *c, const char *path, struct str body, const char *te
     }
     json_free(j);
     answer_finish(&a);
+    mem_free(once);
     return code;
 }
 
 int cli_jobs_run(struct cli *c)
 {
     struct buf input = {0};
+    struct buf path = {0};
     struct err e;
     const char *arg = c->flags[FLAG_INPUT] != NULL ? c->flags[FLAG_INPUT] : "{}";
+    const char *key = c->flags[FLAG_IDEMPOTENCY_KEY];
+    for (const char *p = key; p != NULL && *p != '\0'; p++) {
+        if ((unsigned char)*p < 0x20 || *p == 0x7F)
+            return cli_fail(c, EXIT_USAGE, "--idempotency-key must not have control characters");
+    }
     if (!read_argument(arg, &input, &e)) {
         buf_finish(&input);
         return cli_fail(c, EXIT_FAILED, "%s", e.text);
     }
-    char *path = path_of("/v1/jobs", c->args[0], "/runs");
-    int code = post(c, path, buf_view(&input), "started: ");
-    mem_free(path);
+    buf_puts(&path, "/v1/jobs");
+    path_segment(&path, str_of(c->args[0]));
+    buf_puts(&path, "/runs");
+    if (c->flags[FLAG_DELAY] != NULL)
+        path_query(&path, "delay", str_of(c->flags[FLAG_DELAY]));
+    if (c->flags[FLAG_PRIORITY] != NULL)
+        path_query(&path, "priority", str_of(c->flags[FLAG_PRIORITY]));
+    int code = post(c, path.p, key, buf_view(&input), "started: ");
+    buf_finish(&path);
     buf_finish(&input);
     return code;
 }
@@ -484,7 +333,7 @@ int cli_jobs_run(struct cli *c)
 int cli_jobs_cancel(struct cli *c)
 {
     char *path = path_of("/v1/runs", c->args[0], "/cancel");
-    int code = post(c, path, STR(""), "cancelled: ");
+    int code = post(c, path, NULL, STR(""), "cancelled: ");
     mem_free(path);
     return code;
 }
@@ -493,7 +342,7 @@ int cli_jobs_retry(struct cli *c)
 {
     char *path = path_of("/v1/runs", c->args[0],
                          c->flags[FLAG_FROM_START] != NULL ? "/retry?from_start=1" : "/retry");
-    int code = post(c, path, STR(""), "goes on: ");
+    int code = post(c, path, NULL, STR(""), "goes on: ");
     mem_free(path);
     return code;
 }
@@ -507,72 +356,17 @@ static void add_stages(struct table *t, const struct json *pipeline)
     for (size_t i = 0; i < json_size(stages); i++) {
         const struct json *s = json_at(stages, i);
         table_cell_json(t, json_get(s, "id"));
+        for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
+            table_cell_json(t, json_get(s, numbers[k]));
         table_cell_json(t, json_get(s, "watch"));
         table_cell_json(t, json_get(s, "write"));
         table_cell_json(t, json_get(s, "work"));
-        for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
-            table_cell_json(t, json_get(s, numbers[k]));
     }
 }
 
 int cli_pipelines_list(struct cli *c)
 {
-    static const char *const heads[] = {"STAGE",   "WATCHES", "WRITES", "WORK", "PENDING",
-                                        "RUNNING", "WAITING", "DEAD",   NULL};
-    return print_list(c, "/v1/pipelines", heads, add_stages);
-}
-
-/* Dead letters. */
-
-static void add_letter(struct table *t, const struct json *l)
-{
-    table_cell_json(t, json_get(l, "run"));
-    table_cell_json(t, json_get(l, "stage"));
-    table_cell_json(t, json_get(l, "attempts"));
-    add_time(t, json_get(l, "at"));
-    table_cell_json(t, json_get(l, "key"));
-    table_cell_json(t, json_get(l, "error"));
-}
-
-int cli_dlq_list(struct cli *c)
-{
-    static const char *const heads[] = {"RUN", "STAGE", "ATTEMPTS", "AT", "KEY", "ERROR", NULL};
-    char *path = list_path(c, "/v1/dlq");
-    int code = print_list(c, path, heads, add_letter);
-    mem_free(path);
-    return code;
-}
-
-/* Does something with the whole queue and prints how many it was. */
-static int whole_queue(struct cli *c, const char *method, const char *path, const char *field,
-                       const char *text)
-{
-    struct answer a = {0};
-    int code = cli_request(c, &(struct request){.method = method, .path = path}, &a);
-    struct json *j = json_parse(buf_view(&a.body), NULL);
-    if (code == EXIT_OK && c->flags[FLAG_JSON] != NULL) {
-        print_line(str_trim(buf_view(&a.body)));
-    } else if (code == EXIT_OK) {
-        struct buf line = {0};
-        buf_printf(&line, "%s: %lld", text, (long long)json_int(json_get(j, field), 0));
-        print_line(buf_view(&line));
-        buf_finish(&line);
-    }
-    json_free(j);
-    answer_finish(&a);
-    return code;
-}
-
-int cli_dlq_retry(struct cli *c)
-{
-    bool all = c->flags[FLAG_ALL] != NULL;
-    if (all == (c->arg_n != 0))
-        return cli_fail(c, EXIT_USAGE, "name one run, or say --all");
-    return all ? whole_queue(c, "POST", "/v1/dlq/retry", "retried", "tried again")
-               : cli_jobs_retry(c);
-}
-
-int cli_dlq_purge(struct cli *c)
-{
-    return whole_queue(c, "DELETE", "/v1/dlq", "purged", "dropped");
+    static const char *const heads[] = {"STAGE",   "PENDING", "RUNNING", "WAITING", "DEAD",
+                                        "WATCHES", "WRITES",  "WORK",    NULL};
+    return cli_list(c, "/v1/pipelines", heads, add_stages);
 }

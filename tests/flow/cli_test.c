@@ -197,7 +197,7 @@ START_TEST(a_sample_is_signed_sent_and_runs_to_its_end)
     assert_run(show, 0, "event      push\n", NULL);
     assert_run(CLI("jobs", "show", run, "--json"), 0, "\"state\": \"succeeded\"", NULL);
     assert_run(CLI("jobs", "list"), 0, "succeeded", NULL);
-    assert_run(CLI("jobs", "list", "--state", "dead"), 0, "RUN  PIPELINE  STATE", NULL);
+    assert_run(CLI("jobs", "list", "--state", "dead"), 0, "RUN  STATE  JOB  AGE", NULL);
     assert_run(CLI("jobs", "list", "--state", "happy"), 1, NULL, "state must be one of");
     char *key = mem_format("echo.%s.out", run);
     assert_run(CLI("kv", "get", key, "--field", "payload.repository.full_name"), 0,
@@ -282,7 +282,7 @@ START_TEST(jobs_are_started_and_waited_for)
     assert_run(CLI("jobs", "run", "echo"), 0, "started: ", NULL);
     assert_run(CLI("jobs", "run", "nothing"), 1, NULL, "there is no job nothing");
     assert_run(CLI("jobs", "run", "echo", "--input", "{"), 1, NULL, "hookmesh jobs run: ");
-    assert_run(CLI("jobs", "show", "echo"), 0, "once   echo.*.in   echo.{1}.mid\n", NULL);
+    assert_run(CLI("jobs", "show", "echo"), 0, "once         echo.*.in   echo.{1}.mid\n", NULL);
     assert_run(CLI("jobs", "show", "echo.nobody"), 1, NULL, "there is no run echo.nobody");
     assert_run(CLI("jobs", "logs", "echo.nobody"), 1, NULL, "there is no run echo.nobody");
     assert_run(CLI("jobs", "logs", "echo.nobody", "--follow"), 1, NULL,

@@ -190,10 +190,10 @@ START_TEST(tables_are_aligned_cut_and_coloured)
                            "e.raw  dead       it broke\n"
                            "a           succeeded\n");
     mem_free(text);
-    text = rendered(t, false, 26);
-    ck_assert_str_eq(text, "KEY         STATE      ERR\n"
+    text = rendered(t, false, 26); /* no room for the last column: the others get it */
+    ck_assert_str_eq(text, "KEY         STATE\n"
                            "stra\xC3\x9F"
-                           "e.raw  dead       it\n"
+                           "e.raw  dead\n"
                            "a           succeeded\n");
     mem_free(text);
     text = rendered(t, true, 0);
