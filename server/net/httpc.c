@@ -9,7 +9,10 @@
  * There are two pools of connections. A call that may not reach private addresses is checked when its socket is
  * opened; had it shared a pool with the others, it could be given one of their open connections and never be checked. The
  * environment's proxies are ignored for the same reason: then only the proxy's address would be checked.
- * Redirects are not followed: the caller sees the status and the location. */
+ * Redirects are not followed: the caller sees the status and the location.
+ *
+ * Mails: curl's own SMTP blocks the thread for the answers to DATA and QUIT, however long the server takes. So curl only
+ * connects (greeting, STARTTLS, login), each time with a multi handle of its own that takes the connection with it, and net/mail.c does the talking. */
 #include "net/httpc.h"
 
 #include <curl/curl.h>
@@ -28,6 +31,7 @@ enum {
     MAX_RESPONSE = 64 * 1024 * 1024,
     IDLE_CONNECTIONS = 64,
     HOST_MAX = 200,
+    SAID_MAX = 200,
 };
 
 struct pool {
@@ -54,6 +58,10 @@ struct httpc_call {
     bool added; /* to the multi handle */
     bool cancelled;
     bool over; /* fn was called; the memory lives until the end of the turn */
+    bool dial; /* to a mail server; the pool is its own */
+    bool open; /* fn was called, and the caller talks */
+    int fd;
+    char said[SAID_MAX]; /* the mail server's last answer */
 };
 
 static struct {
@@ -61,19 +69,43 @@ static struct {
     struct list calls;
     struct pool open; /* may reach private addresses */
     struct pool checked;
+    char *trusted; /* PEM file */
 } self;
+
+static void pool_finish(struct pool *p)
+{
+    CURLM *multi = p->multi;
+    curl_multi_cleanup(multi); /* still tells which sockets it lets go of */
+    p->multi = NULL;
+    p->due = false;
+    timer_free(p->timer);
+    p->timer = NULL;
+}
+
+static void release(struct httpc_call *c)
+{
+    if (c->added)
+        curl_multi_remove_handle(c->pool->multi, c->easy);
+    curl_easy_cleanup(c->easy);
+    curl_slist_free_all(c->headers);
+    buf_finish(&c->body);
+    if (c->dial) {
+        pool_finish(c->pool);
+        loop_free_later(c->pool);
+    }
+    loop_free_later(c);
+}
 
 static void complete(struct httpc_call *c, const struct httpc_response *r, const struct err *e)
 {
     c->over = true;
     list_remove(&c->link);
-    if (c->added)
+    if (c->added) {
         curl_multi_remove_handle(c->pool->multi, c->easy);
+        c->added = false;
+    }
     c->fn(c->arg, r, e);
-    curl_easy_cleanup(c->easy);
-    curl_slist_free_all(c->headers);
-    buf_finish(&c->body);
-    loop_free_later(c);
+    release(c);
 }
 
 static struct str header(struct httpc_call *c, const char *name)
@@ -97,6 +129,15 @@ static void succeed(struct httpc_call *c)
 {
     long status = 0;
     curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (c->dial) {
+        struct httpc_response line = {.status = (int)status, .body = str_of(c->said)};
+        curl_socket_t fd = -1;
+        curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd);
+        c->fd = fd;
+        c->open = true;
+        c->fn(c->arg, &line, NULL);
+        return;
+    }
     struct httpc_response r = {
         .status = (int)status,
         .body = buf_view(&c->body),
@@ -109,10 +150,27 @@ static void succeed(struct httpc_call *c)
     complete(c, &r, NULL);
 }
 
+/* What a mail server's answer means for trying again is in its first digit. */
+static void judge_dial(const struct httpc_call *c, CURLcode code, struct err *e)
+{
+    long status = 0;
+    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (code == CURLE_USE_SSL_FAILED)
+        err_fail(e, ERR_FORBIDDEN, "%s offers no STARTTLS", c->host);
+    else if (status >= 400 && status <= 499)
+        err_fail(e, ERR_UNAVAILABLE, "%s puts mails off: %s", c->host, c->said);
+    else if (code == CURLE_LOGIN_DENIED)
+        err_fail(e, ERR_UNAUTHORIZED, "%s refused the login: %s", c->host, c->said);
+    else if (status >= 500)
+        err_fail(e, ERR_FORBIDDEN, "%s takes no mail: %s", c->host, c->said);
+}
+
 static void fail(struct httpc_call *c, CURLcode code)
 {
     struct err e = c->refused;
     const char *why = c->error[0] != '\0' ? c->error : curl_easy_strerror(code);
+    if (c->dial && e.code == ERR_NONE && code != CURLE_OPERATION_TIMEDOUT)
+        judge_dial(c, code, &e);
     if (e.code != ERR_NONE)
         ; /* said already */
     else if (c->too_large)
@@ -235,16 +293,6 @@ static void pool_start(struct pool *p)
     curl_multi_setopt(p->multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
 }
 
-static void pool_finish(struct pool *p)
-{
-    CURLM *multi = p->multi;
-    curl_multi_cleanup(multi); /* still tells which sockets it lets go of */
-    p->multi = NULL;
-    p->due = false;
-    timer_free(p->timer);
-    p->timer = NULL;
-}
-
 static void start_once(void)
 {
     if (self.started)
@@ -362,7 +410,7 @@ static void set_method(struct httpc_call *c, const struct httpc_request *q)
 }
 
 /* An URL that curl would refuse is refused before anything is opened. */
-static void check_url(struct httpc_call *c, const char *url)
+static void check_url(struct httpc_call *c, const char *url, const char *plain, const char *tls)
 {
     CURLU *u = curl_url();
     char *host = NULL;
@@ -375,9 +423,9 @@ static void check_url(struct httpc_call *c, const char *url)
     if (bad != CURLUE_OK)
         err_fail(&c->refused, ERR_BAD_INPUT, "not a URL that can be called: %s",
                  curl_url_strerror(bad));
-    else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
+    else if (strcmp(scheme, plain) != 0 && strcmp(scheme, tls) != 0)
         err_fail(&c->refused, ERR_BAD_INPUT,
-                 "not a URL that can be called: it must begin with http:// or https://");
+                 "not a URL that can be called: it must begin with %s:// or %s://", plain, tls);
     snprintf(c->host, sizeof c->host, "%s", host != NULL ? host : "the server");
     curl_free(host);
     curl_free(scheme);
@@ -397,24 +445,26 @@ static void start(void *arg)
     must(curl_multi_add_handle(c->pool->multi, c->easy) == CURLM_OK);
 }
 
-struct httpc_call *httpc_send(const struct httpc_request *q, httpc_fn fn, void *arg)
+static struct httpc_call *call_new(struct pool *p, httpc_fn fn, void *arg)
 {
-    start_once();
     struct httpc_call *c = mem_new(struct httpc_call);
-    c->pool = q->allow_private ? &self.open : &self.checked;
+    c->pool = p;
     c->fn = fn;
     c->arg = arg;
-    c->on_body = q->on_body;
-    c->max = q->max_response != 0 || q->on_body != NULL ? q->max_response : MAX_RESPONSE;
+    c->fd = -1;
     list_append(&self.calls, &c->link);
-    CURL *easy = c->easy = curl_easy_init();
-    must(easy != NULL);
-    check_url(c, q->url);
-    set_method(c, q);
-    set_headers(c, q);
+    c->easy = curl_easy_init();
+    must(c->easy != NULL);
+    return c;
+}
+
+static void set_common(struct httpc_call *c, const char *url, const char *schemes,
+                       int64_t timeout_ms)
+{
+    CURL *easy = c->easy;
     curl_easy_setopt(easy, CURLOPT_PRIVATE, c);
-    curl_easy_setopt(easy, CURLOPT_URL, q->url);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, schemes);
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->error);
@@ -424,9 +474,134 @@ struct httpc_call *httpc_send(const struct httpc_request *q, httpc_fn fn, void *
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, c);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)q->timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+    if (self.trusted != NULL)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, self.trusted); /* the system's directory stays */
+}
+
+struct httpc_call *httpc_send(const struct httpc_request *q, httpc_fn fn, void *arg)
+{
+    start_once();
+    struct httpc_call *c = call_new(q->allow_private ? &self.open : &self.checked, fn, arg);
+    c->on_body = q->on_body;
+    c->max = q->max_response != 0 || q->on_body != NULL ? q->max_response : MAX_RESPONSE;
+    check_url(c, q->url, "http", "https");
+    set_method(c, q);
+    set_headers(c, q);
+    set_common(c, q->url, "http,https", q->timeout_ms);
     loop_defer(start, c);
     return c;
+}
+
+/* Mail servers. */
+
+static size_t on_answer(char *p, size_t one, size_t n, void *arg)
+{
+    (void)one;
+    struct httpc_call *c = arg;
+    struct str line = str_trim((struct str){p, n});
+    size_t used = line.n < sizeof c->said ? line.n : sizeof c->said - 1;
+    for (size_t i = 0; i < used; i++) /* it goes into errors */
+        c->said[i] = line.p[i] >= ' ' && line.p[i] < 0x7f ? line.p[i] : '?';
+    c->said[used] = '\0';
+    return n;
+}
+
+static void set_tls(struct httpc_call *c, const struct httpc_dial *d)
+{
+    bool login = d->user != NULL && d->user[0] != '\0';
+    bool insist = d->tls == HTTPC_TLS_ALWAYS || (login && d->tls == HTTPC_TLS_TRY);
+    long use = insist ? CURLUSESSL_ALL : CURLUSESSL_TRY;
+    curl_easy_setopt(c->easy, CURLOPT_USE_SSL,
+                     d->tls == HTTPC_TLS_NEVER ? (long)CURLUSESSL_NONE : use);
+    /* Where the clear would do as well, a certificate that nobody vouches for is no reason to send nothing. */
+    if (!insist && strncasecmp(d->url, "smtps:", 6) != 0) {
+        curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+    if (login) {
+        curl_easy_setopt(c->easy, CURLOPT_USERNAME, d->user);
+        curl_easy_setopt(c->easy, CURLOPT_PASSWORD, d->password != NULL ? d->password : "");
+    }
+}
+
+struct httpc_call *httpc_dial(const struct httpc_dial *d, httpc_fn fn, void *arg)
+{
+    start_once();
+    struct pool *own = mem_new(struct pool);
+    pool_start(own);
+    struct httpc_call *c = call_new(own, fn, arg);
+    c->dial = true;
+    check_url(c, d->url, "smtp", "smtps");
+    if (strchr(d->url, '@') != NULL)
+        err_fail(&c->refused, ERR_BAD_INPUT, "the login does not belong into the URL");
+    set_common(c, d->url, "smtp,smtps", d->timeout_ms);
+    set_tls(c, d);
+    curl_easy_setopt(c->easy, CURLOPT_CONNECT_ONLY, 1L);
+    curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_answer);
+    curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, c);
+    loop_defer(start, c);
+    return c;
+}
+
+int httpc_fd(const struct httpc_call *c)
+{
+    return c->fd;
+}
+
+const char *httpc_host(const struct httpc_call *c)
+{
+    return c->host;
+}
+
+static bool line_failed(struct httpc_call *c, CURLcode code, struct err *e)
+{
+    return err_fail(e, ERR_UNAVAILABLE, "no answer from %s: %s", c->host,
+                    code == CURLE_OK ? "it closed the connection" : curl_easy_strerror(code));
+}
+
+bool httpc_write(struct httpc_call *c, struct str *rest, struct err *e)
+{
+    while (rest->n != 0) {
+        size_t n = 0;
+        CURLcode code = curl_easy_send(c->easy, rest->p, rest->n, &n);
+        if (code == CURLE_AGAIN)
+            return true;
+        if (code != CURLE_OK)
+            return line_failed(c, code, e);
+        rest->p += n;
+        rest->n -= n;
+    }
+    return true;
+}
+
+bool httpc_read(struct httpc_call *c, struct buf *got, struct err *e)
+{
+    for (;;) {
+        char bytes[4096];
+        size_t n = 0;
+        CURLcode code = curl_easy_recv(c->easy, bytes, sizeof bytes, &n);
+        if (code == CURLE_AGAIN)
+            return true;
+        if (code != CURLE_OK || n == 0)
+            return line_failed(c, code, e);
+        buf_add(got, bytes, n);
+    }
+}
+
+void httpc_hang_up(struct httpc_call *c)
+{
+    must(c->open);
+    list_remove(&c->link);
+    /* curl would say QUIT and wait for the answer; on a closed line it cannot. */
+    shutdown(c->fd, SHUT_RDWR);
+    release(c);
+}
+
+void httpc_trust(const char *pem_path)
+{
+    mem_free(self.trusted);
+    self.trusted = pem_path != NULL && pem_path[0] != '\0' ? mem_strdup(pem_path) : NULL;
 }
 
 static const struct err cancelled = {ERR_CANCELLED, "the call was cancelled"};
@@ -440,7 +615,7 @@ static void on_cancel(void *arg)
 
 void httpc_cancel(struct httpc_call *c)
 {
-    if (c->cancelled || c->over)
+    if (c->cancelled || c->over || c->open)
         return;
     c->cancelled = true;
     loop_defer(on_cancel, c);
@@ -448,10 +623,14 @@ void httpc_cancel(struct httpc_call *c)
 
 void httpc_finish(void)
 {
+    httpc_trust(NULL);
     if (!self.started)
         return;
-    while (!list_empty(&self.calls))
-        complete(container_of(self.calls.next, struct httpc_call, link), NULL, &cancelled);
+    list_each_safe(at, &self.calls) {
+        struct httpc_call *c = container_of(at, struct httpc_call, link);
+        if (!c->open) /* an open line is its user's to close */
+            complete(c, NULL, &cancelled);
+    }
     pool_finish(&self.open);
     pool_finish(&self.checked);
     curl_global_cleanup();
