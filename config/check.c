@@ -1,45 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks that need all files: does what is named exist, and can a document run in a circle? A stage whose
+/* Can a document run in a circle? A stage whose
  * output feeds itself never ends and is refused. A longer circle may be meant (an agent that goes back for another round,
  * a step that ends it by writing nothing), so it is only told. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/pattern.h"
-#include "base/suggest.h"
 #include "config/parts.h"
-
-static void check_extension(struct load *l, const struct stage *s, const struct stage_note *note)
-{
-    const struct config *c = l->c;
-    if (s->work.extension == NULL || config_extension(c, s->work.extension) != NULL)
-        return;
-    const char **names = mem_zero(c->extension_n + 1, sizeof *names);
-    for (size_t i = 0; i < c->extension_n; i++)
-        names[i] = c->extensions[i].name;
-    const char *near = suggest(str_of(s->work.extension), names);
-    load_undefined(l, note->extension, "extension", "there is no extension \"%s\"%s%s%s",
-                   s->work.extension, near != NULL ? ", did you mean \"" : "",
-                   near != NULL ? near : "", near != NULL ? "\"?" : "");
-    mem_free(names);
-}
-
-void check_references(struct load *l)
-{
-    for (size_t i = 0; i < l->c->pipeline_n; i++) {
-        const struct pipeline *p = &l->c->pipelines[i];
-        for (size_t j = 0; j < p->n; j++) {
-            const struct stage *s = &p->stages[j];
-            const struct stage_note *note = &l->pipelines[i].stages[j];
-            load_subject(l, "stage %s", s->id);
-            check_extension(l, s, note);
-            if (s->work.kind == WORK_AGENT && s->work.agent != NULL)
-                load_undefined(l, note->agent, "agent",
-                               "there is no agent \"%s\": agents are not supported by this version",
-                               s->work.agent);
-        }
-    }
-}
 
 /* The graph of all stages: an edge where the output of one may be what another watches. */
 struct walk {

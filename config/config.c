@@ -17,17 +17,13 @@
 
 enum { FILES_MAX = 500 };
 
-static const char *const top_keys[] = {"settings", "pipelines", "extensions",
-                                       "triggers", "jobs",      NULL};
-static const char *const top_later[] = {"scheduler", "agents",     "name",
-                                        "type",      "workflow",   "system_prompt",
-                                        "schedule",  "run",        "agent",
-                                        "task",      "steps",      "capabilities",
-                                        "policies",  "policy",     "allowed_jobs",
-                                        "alerts",    "intents",    "memory",
-                                        "models",    "approvals",  "dead_letter",
-                                        "database",  "prices",     "apiVersion",
-                                        "kind",      "deliveries", NULL};
+static const char *const top_keys[] = {"settings", "pipelines", "extensions", "triggers", "jobs",
+                                       "agents",   "scheduler", "alerts",     NULL};
+static const char *const top_later[] = {"policies", "policy",    "intents", "memory",
+                                        "models",   "approvals", "prices",  NULL};
+
+static const char *const scheduler_keys[] = {"enabled", "jobs", "dead_letter", "alerts", NULL};
+static const char *const dead_keys[] = {"enabled", "retention", "notify", NULL};
 
 struct files {
     struct source *sources;
@@ -142,33 +138,92 @@ static void each_section(struct load *l, const struct files *f, const char *key,
     }
 }
 
-static void check_roots(struct load *l, const struct files *f)
+/* What a document without sections is: an agent, a job (perhaps without a name), or nothing known. A job may have alerts of its own. */
+static section_fn whole_document(const struct node *root)
 {
-    load_subject(l, "%s", "");
+    bool job = false;
+    if (manifest_is(root))
+        return manifest_read;
+    for (size_t i = 0; i < root->n; i++) {
+        const char *key = root->keys[i]->text;
+        if (strcmp(key, "alerts") == 0)
+            continue;
+        if (load_is_one_of(key, top_keys))
+            return NULL;
+        job = job || job_is_key(key);
+    }
+    if (agent_is_file(root))
+        return agent_read;
+    if (job)
+        return job_read_file;
+    return node_get(root, "name") != NULL ? agent_read : NULL;
+}
+
+static void each_document(struct load *l, const struct files *f, section_fn which)
+{
     for (size_t i = 0; i < f->n; i++) {
         size_t documents = f->yamls[i] == NULL ? 0 : yaml_documents(f->yamls[i]);
         for (size_t j = 0; j < documents; j++) {
             const struct node *root = yaml_root(f->yamls[i], j);
-            if (root->type == NODE_NULL)
+            section_fn read = root->type == NODE_MAP ? whole_document(root) : NULL;
+            if (read != NULL && read == which)
+                read(l, root);
+            if (read != NULL || which != NULL || root->type == NODE_NULL)
                 continue;
+            load_subject(l, "%s", "");
             if (load_is(l, root, NODE_MAP, "the file"))
                 load_keys(l, root, top_keys, top_later);
         }
     }
 }
 
+static void scheduler_settings(struct load *l, const struct node *map)
+{
+    load_subject(l, "scheduler");
+    if (map->type == NODE_NULL || !load_is(l, map, NODE_MAP, NULL))
+        return;
+    load_keys(l, map, scheduler_keys, NULL);
+    if (node_get(map, "enabled") != NULL)
+        settings_alias(l, node_key(map, "enabled"), node_get(map, "enabled"), "scheduler_enabled");
+    const struct node *dead = node_get(map, "dead_letter");
+    if (dead == NULL || !load_is(l, dead, NODE_MAP, "dead_letter"))
+        return;
+    load_subject(l, "dead_letter");
+    load_keys(l, dead, dead_keys, NULL);
+    if (node_get(dead, "enabled") != NULL)
+        settings_alias(l, node_key(dead, "enabled"), node_get(dead, "enabled"), "dead_letters");
+    if (node_get(dead, "retention") != NULL)
+        settings_alias(l, node_key(dead, "retention"), node_get(dead, "retention"),
+                       "dead_retention");
+}
+
+static void scheduler_jobs(struct load *l, const struct node *map)
+{
+    const struct node *jobs = map->type == NODE_MAP ? node_get(map, "jobs") : NULL;
+    if (jobs != NULL)
+        jobs_read(l, jobs);
+}
+
 static void understand(struct load *l, const struct files *f, const char *const *overrides)
 {
-    check_roots(l, f);
+    each_document(l, f, NULL);
     each_section(l, f, "settings", settings_read);
+    each_section(l, f, "scheduler", scheduler_settings);
     settings_environment(l);
     settings_overrides(l, overrides);
     settings_check(l);
     each_section(l, f, "extensions", extensions_read);
+    each_section(l, f, "agents", agents_read);
+    each_document(l, f, agent_read);
     each_section(l, f, "pipelines", pipelines_read);
     each_section(l, f, "jobs", jobs_read);
+    each_section(l, f, "scheduler", scheduler_jobs);
+    each_document(l, f, job_read_file);
+    each_document(l, f, manifest_read);
+    bind_all(l);
+    for (size_t i = 0, n = l->c->job_n; i < n; i++)
+        flow_compile(l, l->jobs[i]);
     each_section(l, f, "triggers", hooks_read);
-    check_references(l);
     check_loops(l);
 }
 
@@ -177,7 +232,12 @@ static void load_finish(struct load *l)
     for (size_t i = 0; i < l->c->pipeline_n; i++)
         mem_free(l->pipelines[i].stages);
     mem_free(l->pipelines);
-    mem_free(l->extensions);
+    for (size_t i = 0; i < l->c->job_n; i++)
+        job_note_finish(l->jobs[i]);
+    mem_free(l->jobs);
+    for (size_t i = 0; i < l->c->agent_n; i++)
+        mem_free(l->agents[i]);
+    mem_free(l->agents);
     mem_free(l->settings);
 }
 
@@ -223,18 +283,20 @@ void config_unref(struct config *c)
     if (c == NULL || --c->refs != 0)
         return;
     settings_finish(&c->set);
-    for (size_t i = 0; i < c->pipeline_n; i++) {
-        for (size_t j = 0; j < c->pipelines[i].n; j++)
-            stage_finish(&c->pipelines[i].stages[j]);
-        mem_free(c->pipelines[i].stages);
-        mem_free(c->pipelines[i].name);
-    }
+    for (size_t i = 0; i < c->pipeline_n; i++)
+        pipeline_finish(&c->pipelines[i]);
     mem_free(c->pipelines);
-    for (size_t i = 0; i < c->extension_n; i++) {
-        mem_free(c->extensions[i].name);
-        mem_free(c->extensions[i].path);
-        mem_free(c->extensions[i].file);
-    }
+    for (size_t i = 0; i < c->job_n; i++)
+        job_finish(c->jobs[i]);
+    mem_free(c->jobs);
+    for (size_t i = 0; i < c->agent_n; i++)
+        agent_finish(&c->agents[i]);
+    mem_free(c->agents);
+    for (size_t i = 0; i < c->schedule_n; i++)
+        schedule_finish(&c->schedules[i]);
+    mem_free(c->schedules);
+    for (size_t i = 0; i < c->extension_n; i++)
+        extension_finish(&c->extensions[i]);
     mem_free(c->extensions);
     for (size_t i = 0; i < c->hook_n; i++)
         hook_finish(&c->hooks[i]);

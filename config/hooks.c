@@ -16,9 +16,8 @@ enum { BODY_MAX = 268435456 };
 /* task says in words what a run is for; a job or pipeline needs no such thing, so it is for people. */
 static const char *const hook_keys[] = {
     "type",     "path",   "job",        "pipeline",    "write",    "events", "scheme", "secret",
-    "insecure", "header", "secret_env", "secret_file", "max_body", "task",   NULL};
-static const char *const hook_later[] = {"agent", "task",     "when",    "input",
-                                         "name",  "debounce", "timeout", NULL};
+    "insecure", "header", "secret_env", "secret_file", "max_body", "task",   "agent",  NULL};
+static const char *const hook_later[] = {"when", "input", "name", "debounce", "timeout", NULL};
 static const char *const later_types[] = {"kv",    "db_change", "cron",   "schedule", "rest",
                                           "agent", "http",      "intent", NULL};
 /* Schemes that a path's last part may name. */
@@ -41,6 +40,7 @@ void hook_finish(struct hook *h)
     words_free(h->events);
     mem_free(h->write);
     mem_free(h->pipeline);
+    mem_free(h->task);
     mem_free(h->file);
 }
 
@@ -225,6 +225,9 @@ static void read_details(struct load *l, const struct node *map, struct hook *h)
     n = node_get(map, "events");
     if (n != NULL)
         read_events(l, n, h);
+    n = node_get(map, "task");
+    if (n != NULL)
+        h->task = load_word(l, n, "task");
     n = node_get(map, "max_body");
     int64_t max;
     if (n != NULL && load_size(l, n, "max_body", 1, BODY_MAX, &max))
@@ -266,31 +269,64 @@ static void undefined_target(struct load *l, const struct node *n, const char *f
     mem_free(names);
 }
 
-static const struct pipeline *read_target(struct load *l, const struct node *map, struct hook *h)
+/* Which of job, pipeline and agent it starts; NULL: none. */
+static const struct node *target_key(struct load *l, const struct node *map)
 {
-    const struct node *job = node_get(map, "job");
-    const struct node *pipeline = node_get(map, "pipeline");
-    if (job != NULL && pipeline != NULL) {
-        load_fail(l, map->at, NULL, "has both job and pipeline: choose one");
-        return NULL;
+    static const char *const keys[] = {"job", "pipeline", "agent"};
+    const struct node *found = NULL;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const struct node *key = node_key(map, keys[i]);
+        if (key != NULL && found != NULL)
+            load_fail(l, map->at, NULL, "has both %s and %s: choose one", found->text, keys[i]);
+        if (found == NULL)
+            found = key;
     }
-    const struct node *n = job != NULL ? job : pipeline;
-    if (n == NULL)
-        return NULL;
-    const char *field = job != NULL ? "job" : "pipeline";
-    char *name = load_word(l, n, field);
-    if (name == NULL)
-        return NULL;
+    return found;
+}
+
+static const struct pipeline *named_target(struct load *l, const struct node *n, const char *field)
+{
     const struct pipeline *p = NULL;
-    if (job != NULL) {
-        char *compiled = mem_format("job.%s", name);
+    if (strcmp(field, "job") == 0) {
+        char *compiled = mem_format("job.%s", n->text);
         p = find_pipeline(l, compiled);
         mem_free(compiled);
     }
-    if (p == NULL)
-        p = find_pipeline(l, name);
+    return p != NULL ? p : find_pipeline(l, n->text);
+}
+
+/* An agent, or a job that only an extension has, is started as a job of the trigger's own: "trigger.github". */
+static const struct pipeline *anonymous_target(struct load *l, const struct node *map,
+                                               const struct hook *h)
+{
+    char *name = mem_format("trigger.%s", last_part(h->path));
+    for (int more = 2; job_find(l, name) != NULL; more++) {
+        mem_free(name);
+        name = mem_format("trigger.%s-%d", last_part(h->path), more);
+    }
+    char subject[sizeof l->subject];
+    memcpy(subject, l->subject, sizeof subject);
+    const char *pipeline = flow_anonymous(l, map, node_get(map, "path")->at, name);
+    load_subject(l, "%s", subject);
+    return find_pipeline(l, pipeline);
+}
+
+static const struct pipeline *read_target(struct load *l, const struct node *map,
+                                          const struct node *key, struct hook *h)
+{
+    const struct node *n = key == NULL ? NULL : node_get(map, key->text);
+    char *name = n == NULL ? NULL : load_word(l, n, key->text);
+    if (name == NULL)
+        return NULL;
+    bool agent = strcmp(key->text, "agent") == 0;
+    size_t declared = 0;
+    const struct pipeline *p = agent ? NULL : named_target(l, n, key->text);
+    if (p == NULL && strcmp(key->text, "job") == 0)
+        extension_with_job(l, name, &declared);
+    if (agent || declared != 0)
+        p = anonymous_target(l, map, h);
     if (p == NULL) {
-        undefined_target(l, n, field);
+        undefined_target(l, n, key->text);
         h->pipeline = name; /* with --allow-undefined it stays so */
         return NULL;
     }
@@ -376,16 +412,14 @@ static void read_write(struct load *l, const struct node *n, const struct pipeli
 static void read_start(struct load *l, const struct node *map, struct hook *h)
 {
     const struct node *write = node_get(map, "write");
-    const struct node *target = node_get(map, "pipeline");
-    if (target == NULL)
-        target = node_get(map, "job");
-    const struct pipeline *p = read_target(l, map, h);
+    const struct node *target = target_key(l, map);
+    const struct pipeline *p = read_target(l, map, target, h);
     if (write != NULL)
         read_write(l, write, p, h);
     else if (p != NULL)
-        write_from_watch(l, target, p, h);
-    else if (target == NULL && node_get(map, "agent") == NULL)
-        load_fail(l, map->at, NULL, "starts nothing: add pipeline, job or write");
+        write_from_watch(l, node_get(map, target->text), p, h);
+    else if (target == NULL)
+        load_fail(l, map->at, NULL, "starts nothing: add job, agent, pipeline or write");
 }
 
 static bool check_type(struct load *l, const struct node *type)

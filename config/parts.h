@@ -10,17 +10,58 @@
 #include "config/report.h"
 #include "config/yaml.h"
 
-struct stage_note { /* where the fields of a stage stand, for checks that run late */
+struct stage_note {         /* where a stage stands, for checks that run late */
+    const struct node *map; /* NULL: it was made, not written */
     struct place at;
     struct place watch;
     struct place write;
-    struct place extension;
-    struct place agent;
 };
 
 struct pipeline_note {
     struct place at;
     struct stage_note *stages;
+};
+
+/* How often and how long: of a step, a job, an agent. What is not set comes from the next one. */
+struct policy {
+    int64_t timeout_ms; /* 0: not set */
+    bool retry_set;
+    struct retry retry;
+    int concurrency; /* 0: not set */
+};
+
+/* A step as it is written. bind.c settles what its names mean, flow.c makes a stage of it. */
+struct step {
+    const struct node *map;
+    struct place at;
+    char *name;
+    char *output; /* the name that it binds */
+    struct work work;
+    char *job;                     /* a job's or an extension's job's name; NULL: none */
+    const struct job_note *within; /* the job whose steps stand here instead; of job or agent */
+    bool reads; /* it has a good `input:`; else it reads what the step before it makes */
+    struct policy policy;
+    const struct policy *otherwise; /* of its agent; may be NULL */
+};
+
+struct job_note {
+    struct place at;
+    const struct node *map;
+    struct job *job; /* of the configuration */
+    char *subject;   /* of what is told of it: job "x" */
+    struct step *steps;
+    size_t n;
+    bool listed; /* written as steps: or workflow: */
+    bool broken; /* was told: no stages are made */
+    char colour; /* of the search for circles */
+    struct policy policy;
+};
+
+struct agent_note {
+    struct place at;
+    const struct node *map;
+    struct policy policy;
+    struct job_note *workflow; /* NULL: none */
 };
 
 struct load {
@@ -31,7 +72,8 @@ struct load {
     const char *dir;   /* absolute */
     char subject[160]; /* what is being read: "stage document.extract"; "" at top level */
     struct pipeline_note *pipelines; /* as c->pipelines */
-    struct place *extensions;        /* as c->extensions */
+    struct job_note **jobs;          /* as c->jobs */
+    struct agent_note **agents;      /* as c->agents */
     struct place *settings;          /* by row: where it was set; line 0: not yet */
     size_t stage_n;
     struct {
@@ -55,12 +97,26 @@ void load_keys(struct load *l, const struct node *map, const char *const *known,
 bool load_meant(const struct load *l, const struct node *map, const char *key);
 /* "the key X is missing", unless it was misspelt. */
 void load_missing(struct load *l, const struct node *map, const char *key, const char *hint);
+bool load_is_one_of(const char *word, const char *const *names);
 bool load_is(struct load *l, const struct node *n, enum node_type type, const char *field);
 /* A text with ${NAME} put in. */
 char *load_text(struct load *l, const struct node *n, const char *field);
 char *load_word(struct load *l, const struct node *n, const char *field);   /* as it stands */
 char *load_need(struct load *l, const struct node *map, const char *field); /* must be there */
 bool load_name(struct load *l, const struct node *map, char **out); /* `name:`, a-z 0-9 - _ */
+/* Of an agent: such names with dots between them. */
+bool load_dotted_name(struct load *l, const struct node *map, char **out);
+const char *load_name_text(const struct node *map); /* for subjects, before it was checked */
+/* A word out of a list (NULL behind the last): its place in it, or -1 and told. */
+int load_choice(struct load *l, const struct node *n, const char *field,
+                const char *const *choices);
+bool load_path_into(struct load *l, const struct node *n, const char *field,
+                    char **out);                       /* ".payload.id" */
+void load_json(struct buf *out, const struct node *n); /* the value as JSON */
+/* ", did you mean \"x\"?" for an error's end, or "". */
+void load_hint(struct buf *out, struct str word, const char *const *names);
+void load_each(struct load *l, const struct node *list, const char *what,
+               void (*read)(struct load *l, const struct node *n));
 /* A list of texts, or a single one; NULL behind the last. */
 char **load_words(struct load *l, const struct node *n, const char *field, bool expand);
 bool load_bool(struct load *l, const struct node *n, const char *field, bool *out);
@@ -103,18 +159,97 @@ void settings_environment(struct load *l);
 void settings_overrides(struct load *l, const char *const *overrides);
 void settings_check(struct load *l);
 
-/* stages.c */
+/* The setting under another name, such as scheduler: {enabled}. */
+void settings_alias(struct load *l, const struct node *key, const struct node *value,
+                    const char *setting);
+
+/* work.c */
+enum { WORK_CODE = 1, WORK_AGENTS = 2 };
+/* What a step, stage or agent does. kinds: which ways may stand there. job: gets a `job:` that has no extension beside it; NULL: there is no such thing here. */
+void work_read(struct load *l, const struct node *map, unsigned kinds, struct work *w, char **job);
+bool work_has(const struct node *map, unsigned kinds, bool job);
+void work_copy(struct work *to, const struct work *from);
+void work_finish(struct work *w);
+void headers_read(struct load *l, const struct node *n, char ***headers);
+bool url_check(struct load *l, const struct node *n, const char *field, const char *url);
+void policy_read(struct load *l, const struct node *map, struct policy *p);
+/* *p where it is set, else what `otherwise` says. */
+void policy_default(struct policy *p, const struct policy *otherwise);
+void policy_use(const struct load *l, const struct policy *p, struct stage *s);
+
+/* extensions.c */
 void extensions_read(struct load *l, const struct node *list);
+void extension_finish(struct extension *x);
+/* The one extension that declares a job of this name; NULL: none, or several (*n tells). */
+const struct extension *extension_with_job(const struct load *l, const char *job, size_t *n);
+
+/* stages.c */
 void pipelines_read(struct load *l, const struct node *list);
-void jobs_read(struct load *l, const struct node *list);
 void stage_finish(struct stage *s);
+void pipeline_finish(struct pipeline *p);
+/* Takes name. The new pipeline is the last one. */
+struct pipeline *pipeline_add(struct load *l, struct place at, char *name);
+/* Takes s. */
+void stage_add(struct load *l, size_t pipeline, struct stage *s, const struct stage_note *note);
+
+/* agents.c */
+void agents_read(struct load *l, const struct node *list);
+void agent_read(struct load *l, const struct node *n);
+void agent_finish(struct agent *a);
+bool agent_is_file(const struct node *map); /* does a file without sections describe an agent? */
+struct agent_note *agent_find(const struct load *l, const char *name, struct agent **agent);
+
+/* jobs.c */
+void jobs_read(struct load *l, const struct node *list);
+void job_read_file(struct load *l, const struct node *n); /* a file that is a job */
+void job_finish(struct job *j);
+void job_note_finish(struct job_note *n);
+struct job_note *job_find(const struct load *l, const char *name);
+bool job_is_key(const char *key); /* that only a job has */
+/* Takes name; NULL: it is taken, and that was told. subject: NULL for job "NAME". */
+struct job_note *job_add(struct load *l, const struct node *map, struct place at, char *name,
+                         const char *subject);
+void job_read_keys(struct load *l, struct job_note *note);
+
+/* manifest.c: a Kubernetes CronJob as a job. */
+bool manifest_is(const struct node *map);
+void manifest_read(struct load *l, const struct node *n);
+
+/* gates.c: how the runs of a job may start. */
+void gates_read(struct load *l, const struct node *map, struct job *j);
+
+/* parameters.c */
+void parameters_read(struct load *l, const struct node *map, struct job *j);
+
+/* schedules.c */
+void schedules_read(struct load *l, const struct node *map, struct job *j);
+void schedule_finish(struct schedule *s);
+
+/* steps.c */
+void steps_read(struct load *l, struct job_note *note);
+/* Which step makes the name; -1: none. */
+int step_of(const struct job_note *note, const char *name);
+struct step *step_add(struct job_note *note, const struct node *map);
+void step_finish(struct step *s);
+size_t step_inputs(const struct step *s); /* 0: it says none */
+const struct node *step_input(const struct step *s, size_t i);
+
+/* bind.c: what names mean, once everything was read. */
+void bind_all(struct load *l);
+void bind_job(struct load *l, struct job_note *note);
+void bind_circles(struct load *l, struct job_note *note);
+const char **job_names(const struct config *c); /* for suggestions; free it */
+
+/* flow.c */
+void flow_compile(struct load *l, struct job_note *note);
+/* A job that a trigger or another job makes of `map`, which names an agent, or a job of an extension: its pipeline. Takes name. */
+const char *flow_anonymous(struct load *l, const struct node *map, struct place at, char *name);
 
 /* hooks.c */
 void hooks_read(struct load *l, const struct node *list);
 void hook_finish(struct hook *h);
 
 /* check.c */
-void check_references(struct load *l);
 void check_loops(struct load *l);
 
 /* Appends a whole file. false: *why says it in a few words; too_large is said when there are more than max bytes. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/suggest.h"
@@ -67,7 +68,7 @@ void load_undefined(struct load *l, struct place at, const char *field, const ch
     buf_finish(&b);
 }
 
-static bool is_one_of(const char *word, const char *const *names)
+bool load_is_one_of(const char *word, const char *const *names)
 {
     for (; names != NULL && *names != NULL; names++) {
         if (strcmp(word, *names) == 0)
@@ -81,9 +82,9 @@ void load_keys(struct load *l, const struct node *map, const char *const *known,
 {
     for (size_t i = 0; i < map->n; i++) {
         const struct node *key = map->keys[i];
-        if (is_one_of(key->text, known))
+        if (load_is_one_of(key->text, known))
             continue;
-        if (is_one_of(key->text, later)) {
+        if (load_is_one_of(key->text, later)) {
             load_fail(l, key->at, NULL, "not supported by this version: %s", key->text);
             continue;
         }
@@ -261,21 +262,144 @@ char *load_need(struct load *l, const struct node *map, const char *field)
     return NULL;
 }
 
-bool load_name(struct load *l, const struct node *map, char **out)
+static bool read_name(struct load *l, const struct node *map, bool dots, char **out)
 {
     char *name = load_need(l, map, "name");
     if (name == NULL)
         return false;
     for (const char *p = name; *p != '\0'; p++) {
-        if (is_name_char(*p, false) || *p == '-')
+        bool inner = dots && p != name && p[-1] != '.' && p[1] != '\0';
+        if (is_name_char(*p, false) || *p == '-' || (*p == '.' && inner))
             continue;
         load_fail(l, node_get(map, "name")->at, "name",
-                  "\"%s\" may have letters, digits, - and _ only", name);
+                  "\"%s\" may have letters, digits, - and _ only%s", name,
+                  dots ? ", with single dots between them" : "");
         mem_free(name);
         return false;
     }
     *out = name;
     return true;
+}
+
+bool load_name(struct load *l, const struct node *map, char **out)
+{
+    return read_name(l, map, false, out);
+}
+
+bool load_dotted_name(struct load *l, const struct node *map, char **out)
+{
+    return read_name(l, map, true, out);
+}
+
+const char *load_name_text(const struct node *map)
+{
+    const struct node *n = node_get(map, "name");
+    return n != NULL && n->type == NODE_TEXT && n->text_n != 0 ? n->text : NULL;
+}
+
+int load_choice(struct load *l, const struct node *n, const char *field, const char *const *choices)
+{
+    if (!load_is(l, n, NODE_TEXT, field))
+        return -1;
+    struct buf all = {0};
+    for (int i = 0; choices[i] != NULL; i++) {
+        if (strcmp(n->text, choices[i]) == 0) {
+            buf_finish(&all);
+            return i;
+        }
+        buf_printf(&all, "%s%s", i == 0 ? "" : choices[i + 1] == NULL ? " or " : ", ", choices[i]);
+    }
+    struct str shown = {n->text, n->text_n > 60 ? 60 : n->text_n};
+    load_fail(l, n->at, field, "must be %s, not \"%.*s\"", all.p, (int)shown.n, shown.p);
+    buf_finish(&all);
+    return -1;
+}
+
+bool load_path_into(struct load *l, const struct node *n, const char *field, char **out)
+{
+    if (!load_is(l, n, NODE_TEXT, field))
+        return false;
+    struct str rest = {n->text + 1, n->text_n - 1};
+    bool ok = n->text[0] == '.' && n->text_n > 1 && n->text_n < 500;
+    while (ok && rest.p != NULL) {
+        struct str part = str_split(&rest, '.');
+        ok = part.n != 0;
+        for (size_t i = 0; i < part.n; i++)
+            ok = ok && (is_name_char(part.p[i], false) || part.p[i] == '-');
+    }
+    if (ok)
+        *out = mem_dup(n->text, n->text_n);
+    else
+        load_fail(l, n->at, field, "must be a path into the input, such as .payload.repository.id");
+    return ok;
+}
+
+static bool is_json_number(const struct node *n)
+{
+    const char *p = n->text;
+    p += *p == '-';
+    if (*p == '0')
+        p++;
+    else
+        while (*p >= '0' && *p <= '9')
+            p++;
+    bool ok = p != n->text && p[-1] != '-';
+    if (*p == '.') {
+        ok = ok && p[1] >= '0' && p[1] <= '9';
+        for (p++; *p >= '0' && *p <= '9';)
+            p++;
+    }
+    if (ok && (*p == 'e' || *p == 'E')) {
+        p++;
+        p += *p == '-' || *p == '+';
+        ok = *p >= '0' && *p <= '9';
+        while (*p >= '0' && *p <= '9')
+            p++;
+    }
+    return ok && p == n->text + n->text_n;
+}
+
+void load_json(struct buf *out, const struct node *n)
+{
+    struct str text = {n->text, n->text_n};
+    switch (n->type) {
+    case NODE_NULL: buf_puts(out, "null"); return;
+    case NODE_TEXT:
+        if (n->plain && (str_is(text, "true") || str_is(text, "false") || is_json_number(n)))
+            buf_str(out, text);
+        else
+            buf_json_str(out, text);
+        return;
+    case NODE_LIST:
+    case NODE_MAP: break;
+    }
+    buf_char(out, n->type == NODE_LIST ? '[' : '{');
+    for (size_t i = 0; i < n->n; i++) {
+        if (n->type == NODE_MAP)
+            buf_json_key(out, n->keys[i]->text);
+        else if (i != 0)
+            buf_char(out, ',');
+        load_json(out, n->items[i]);
+    }
+    buf_char(out, n->type == NODE_LIST ? ']' : '}');
+}
+
+void load_hint(struct buf *out, struct str word, const char *const *names)
+{
+    const char *near = suggest(word, names);
+    buf_puts(out, "");
+    if (near != NULL)
+        buf_printf(out, ", did you mean \"%s\"?", near);
+}
+
+void load_each(struct load *l, const struct node *list, const char *what,
+               void (*read)(struct load *l, const struct node *n))
+{
+    load_subject(l, "%s", what);
+    if (list->type == NODE_NULL || !load_is(l, list, NODE_LIST, NULL))
+        return;
+    for (size_t i = 0; i < list->n; i++)
+        read(l, list->items[i]);
 }
 
 char **words_add(char **words, char *word)

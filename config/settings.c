@@ -215,6 +215,18 @@ void settings_read(struct load *l, const struct node *map)
         read_one(l, map->keys[i], map->items[i]);
 }
 
+void settings_alias(struct load *l, const struct node *key, const struct node *value,
+                    const char *setting)
+{
+    const struct row *row = find_row(str_of(setting));
+    if (l->settings == NULL)
+        l->settings = mem_zero(ROWS, sizeof *l->settings);
+    char *text = set_before(l, row, key) ? NULL : load_text(l, value, key->text);
+    if (text != NULL)
+        set(l, value->at, row, str_of(text));
+    mem_free(text);
+}
+
 void settings_environment(struct load *l)
 {
     load_subject(l, "%s", "");

@@ -1,75 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The errors stand in tests/data/config/cases.txt. Each test runs in a process of its own (Check forks), so
  * environment, working directory and registered secrets do not reach the next one. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "unit/config_dir.h"
 
 #include "base/log.h"
-#include "base/mem.h"
-#include "config/config.h"
 
 Suite *config_suite(void);
-
-static char dir[64];
-
-static void enter_temp_dir(void)
-{
-    static const char *const schemes[] = {"github", "gitlab", "hmac-sha256", "token", NULL};
-    config_schemes(schemes);
-    snprintf(dir, sizeof dir, "/tmp/config_test_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    ck_assert_int_eq(chdir(dir), 0);
-    unsetenv("HOOKMESH_TOKEN");
-    unsetenv("HOOKMESH_LISTEN");
-}
-
-static void leave_temp_dir(void)
-{
-    char *command = mem_format("rm -rf %s", dir);
-    ck_assert_int_eq(chdir("/"), 0);
-    ck_assert_int_eq(system(command), 0);
-    mem_free(command);
-}
-
-static void put_file(const char *name, struct str text)
-{
-    FILE *f = fopen(name, "w");
-    ck_assert_ptr_nonnull(f);
-    ck_assert_uint_eq(fwrite(text.p, 1, text.n, f), text.n);
-    fclose(f);
-}
-
-static void put_text(const char *name, const char *text)
-{
-    put_file(name, str_of(text));
-}
-
-static struct config *load_good(const char *const *overrides)
-{
-    struct buf report = {0};
-    struct config *c = config_load(".", overrides, false, &report);
-    ck_assert_msg(c != NULL, "%s", report.p != NULL ? report.p : "");
-    buf_finish(&report);
-    return c;
-}
-
-static struct buf load_bad(const char *const *overrides)
-{
-    struct buf report = {0};
-    struct config *c = config_load(".", overrides, false, &report);
-    ck_assert_ptr_null(c);
-    ck_assert_ptr_nonnull(report.p);
-    return report;
-}
-
-static void assert_says(struct buf *report, const char *text)
-{
-    ck_assert_msg(strstr(report->p, text) != NULL, "wanted: %s\ngot: %s", text, report->p);
-}
 
 /* Of a report: the lines that tell a place, without the file's name and with the directory as $DIR. */
 static void heads(struct buf *out, struct str report)
@@ -92,6 +28,9 @@ static void heads(struct buf *out, struct str report)
     }
 }
 
+/* With CASES_WRITE=1 set the file of cases is written anew, with what is said now. */
+static struct buf rewritten;
+
 static void run_case(struct str name, struct str yaml, struct str expected)
 {
     put_file("x.yaml", yaml);
@@ -104,8 +43,10 @@ static void run_case(struct str name, struct str yaml, struct str expected)
     for (char **w = c != NULL ? c->warnings : NULL; w != NULL && *w != NULL; w++)
         buf_printf(&got, "warning %s\n", *w + strlen("x.yaml:"));
     config_unref(c);
-    ck_assert_msg(str_eq(buf_view(&got), expected), "%.*s\nwanted:\n%.*s\ngot:\n%s", (int)name.n,
-                  name.p, (int)expected.n, expected.p, got.p);
+    buf_printf(&rewritten, "%.*s%.*s--\n%s", (int)name.n, name.p, (int)yaml.n, yaml.p, got.p);
+    ck_assert_msg(getenv("CASES_WRITE") != NULL || str_eq(buf_view(&got), expected),
+                  "%.*s\nwanted:\n%.*s\ngot:\n%s", (int)name.n, name.p, (int)expected.n, expected.p,
+                  got.p);
     buf_finish(&got);
     buf_finish(&report);
 }
@@ -122,6 +63,7 @@ START_TEST(every_mistake_is_told_with_its_place)
     fclose(f);
     const char *at = strstr(all.p, "=== ");
     size_t count = 0;
+    buf_add(&rewritten, all.p, (size_t)(at - all.p));
     while (at != NULL) {
         const char *yaml = strchr(at, '\n') + 1;
         const char *mark = strstr(yaml, "--\n");
@@ -136,6 +78,9 @@ START_TEST(every_mistake_is_told_with_its_place)
         at = next == NULL ? NULL : end;
     }
     ck_assert_uint_gt(count, 50);
+    if (getenv("CASES_WRITE") != NULL)
+        put_file(TEST_DATA_DIR "/config/cases.txt", buf_view(&rewritten));
+    buf_finish(&rewritten);
     buf_finish(&all);
 }
 END_TEST

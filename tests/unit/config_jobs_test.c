@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What jobs, schedules and agents become. That each mistake in them is told stands in tests/data/config/jobs.txt and is tested by config_test.c. */
+#include "unit/config_dir.h"
+
+#include <dirent.h>
+
+#include "base/log.h"
+
+Suite *config_jobs_suite(void);
+
+static struct config *load(bool allow_undefined)
+{
+    struct buf report = {0};
+    struct config *c = config_load(".", NULL, allow_undefined, &report);
+    ck_assert_msg(c != NULL, "%s", report.p != NULL ? report.p : "");
+    buf_finish(&report);
+    return c;
+}
+
+static const struct job *job_of(const struct config *c, const char *name)
+{
+    const struct job *j = config_job(c, str_of(name));
+    ck_assert_msg(j != NULL, "there is no job %s", name);
+    return j;
+}
+
+static const struct stage *stage_of(const struct config *c, const char *id)
+{
+    for (size_t i = 0; i < c->pipeline_n; i++) {
+        for (size_t j = 0; j < c->pipelines[i].n; j++) {
+            if (strcmp(c->pipelines[i].stages[j].id, id) == 0)
+                return &c->pipelines[i].stages[j];
+        }
+    }
+    ck_abort_msg("there is no stage %s", id);
+    return NULL;
+}
+
+static void assert_keys(const struct config *c, const char *id, const char *watch,
+                        const char *write)
+{
+    const struct stage *s = stage_of(c, id);
+    ck_assert_str_eq(s->watch, watch);
+    ck_assert_str_eq(s->write, write);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    struct buf b = {0};
+    char chunk[4096];
+    size_t n;
+    FILE *f = fopen(from, "r");
+    ck_assert_msg(f != NULL, "%s", from);
+    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0)
+        buf_add(&b, chunk, n);
+    fclose(f);
+    put_file(to, buf_view(&b));
+    buf_finish(&b);
+}
+
+static int is_yaml(const struct dirent *d)
+{
+    return str_ends(str_of(d->d_name), ".yaml");
+}
+
+START_TEST(every_published_snippet_loads_as_it_stands)
+{
+    struct dirent **names;
+    int n = scandir(TEST_DATA_DIR "/seeds", &names, is_yaml, alphasort);
+    ck_assert_int_eq(n, 20);
+    for (int i = 0; i < n; i++) {
+        struct buf report = {0};
+        char *from = mem_format("%s/seeds/%s", TEST_DATA_DIR, names[i]->d_name);
+        copy_file(from, names[i]->d_name);
+        struct config *c = config_load(".", NULL, true, &report);
+        ck_assert_msg(c != NULL, "%s: %s", names[i]->d_name, report.p != NULL ? report.p : "");
+        config_unref(c);
+        buf_finish(&report);
+        ck_assert_int_eq(unlink(names[i]->d_name), 0);
+        mem_free(from);
+        free(names[i]); /* scandir's own */
+    }
+    free(names);
+}
+END_TEST
+
+START_TEST(the_snippets_of_a_scheduler_make_its_jobs)
+{
+    copy_file(TEST_DATA_DIR "/seeds/scheduler.yaml", "config.yaml");
+    put_text("agents.yaml",
+             "agents:\n  - {name: data-analyst, command: [cat]}\n  - {name: content-curator}\n"
+             "extensions:\n"
+             "  - {name: core, jobs: {publish_content: {command: [cat, core]}}}\n"
+             "  - {name: analytics, jobs: {analyze_metrics: {http: \"http://localhost/m\"}}}\n"
+             "  - {name: content, jobs: {refresh_content: {command: [cat, content]}}}\n");
+    struct config *c = load(false);
+    ck_assert(c->set.scheduler_enabled);
+    ck_assert_uint_eq(c->job_n, 3);
+    ck_assert_uint_eq(c->schedule_n, 3);
+    ck_assert_str_eq(c->schedules[1].name, "daily_analysis");
+    ck_assert_str_eq(c->schedules[1].expression, "0 0 9 * * *");
+    ck_assert_str_eq(c->schedules[1].pipeline, "job.daily_analysis");
+    ck_assert_int_eq(job_of(c, "publish_content")->kind, JOB_EXTENSION);
+    ck_assert_int_eq(job_of(c, "daily_analysis")->kind, JOB_HYBRID);
+    const struct stage *s = stage_of(c, "job.publish_content.run");
+    ck_assert_int_eq(s->work.kind, WORK_COMMAND);
+    ck_assert_str_eq(s->work.argv[1], "core");
+    ck_assert_str_eq(s->work.extension, "core");
+    assert_keys(c, "job.daily_analysis.code", "job.daily_analysis.*.input",
+                "job.daily_analysis.{1}.code");
+    assert_keys(c, "job.daily_analysis.agent", "job.daily_analysis.*.code",
+                "job.daily_analysis.{1}.output");
+    s = stage_of(c, "job.daily_analysis.agent");
+    ck_assert_int_eq(s->work.kind, WORK_COMMAND);
+    ck_assert_str_eq(s->work.agent, "data-analyst");
+    ck_assert_str_eq(s->work.task, "Analyze yesterday's performance");
+    ck_assert_int_eq(s->retry.max_attempts, 1);
+    ck_assert_int_eq(stage_of(c, "job.daily_analysis.code")->retry.max_attempts, 3);
+    ck_assert_int_eq(stage_of(c, "job.content_refresh.agent")->work.kind, WORK_AGENT);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(a_job_in_a_file_of_its_own_has_the_name_of_the_file)
+{
+    copy_file(TEST_DATA_DIR "/seeds/old-way.yaml", "send report.yaml");
+    copy_file(TEST_DATA_DIR "/seeds/new-way.yaml", "new-way.yml");
+    struct config *c = load(true);
+    const struct stage *s = stage_of(c, "job.send-report.run");
+    ck_assert_int_eq(s->work.kind, WORK_COMMAND);
+    ck_assert_str_eq(s->work.argv[0], "python");
+    ck_assert_str_eq(s->work.argv[1], "send_report.py");
+    ck_assert_str_eq(job_of(c, "new-way")->pipeline, "job.new-way");
+    ck_assert_uint_eq(c->schedule_n, 2);
+    ck_assert_str_eq(c->schedules[1].expression, "0 9 * * *");
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(a_workflow_is_wired_by_the_names_of_its_outputs)
+{
+    copy_file(TEST_DATA_DIR "/seeds/content-pipeline.yaml", "content-pipeline.yaml");
+    put_text("x.yaml", "agents:\n  - {name: researcher, command: [cat]}\n"
+                       "  - {name: writer, command: [cat], timeout: 7s, retry: {max_attempts: 4}}\n"
+                       "  - {name: reviewer, command: [cat]}\n"
+                       "jobs:\n"
+                       "  - {name: publish_content, command: [cat]}\n"
+                       "  - {name: weekly, agent: content-pipeline, schedule: \"@weekly\"}\n");
+    struct config *c = load(false);
+    const struct agent *a = config_agent(c, STR("content-pipeline"));
+    ck_assert_str_eq(a->job, "content-pipeline");
+    const struct job *j = job_of(c, "content-pipeline");
+    ck_assert_int_eq(j->kind, JOB_WORKFLOW);
+    ck_assert_str_eq(j->output, "job.content-pipeline.{1}.publish");
+    assert_keys(c, "job.content-pipeline.research", "job.content-pipeline.*.input",
+                "job.content-pipeline.{1}.research_notes");
+    assert_keys(c, "job.content-pipeline.write", "job.content-pipeline.*.research_notes",
+                "job.content-pipeline.{1}.draft");
+    assert_keys(c, "job.content-pipeline.review", "job.content-pipeline.*.draft",
+                "job.content-pipeline.{1}.final");
+    assert_keys(c, "job.content-pipeline.publish", "job.content-pipeline.*.final",
+                "job.content-pipeline.{1}.publish");
+    const struct stage *s = stage_of(c, "job.content-pipeline.write");
+    ck_assert_int_eq(s->timeout_ms, 600000);
+    ck_assert_int_eq(s->retry.max_attempts, 4);
+    ck_assert_str_eq(s->work.agent, "writer");
+    ck_assert_ptr_null(stage_of(c, "job.content-pipeline.publish")->work.agent);
+    assert_keys(c, "job.weekly.run-publish", "job.weekly.*.run-final", "job.weekly.{1}.output");
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(steps_fan_out_and_in)
+{
+    put_text("x.yaml", "jobs:\n"
+                       "  - name: report\n"
+                       "    timeout: 9s\n"
+                       "    steps:\n"
+                       "      - {name: sales, input: input, command: [cat]}\n"
+                       "      - {name: costs, input: input, command: [cat], output: money}\n"
+                       "      - {name: join, input: [sales, money, input], command: [cat]}\n"
+                       "      - {command: [cat], timeout: 2s}\n");
+    struct config *c = load(false);
+    assert_keys(c, "job.report.sales", "job.report.*.input", "job.report.{1}.sales");
+    assert_keys(c, "job.report.costs", "job.report.*.input", "job.report.{1}.money");
+    assert_keys(c, "job.report.join", "job.report.*.sales", "job.report.{1}.join");
+    assert_keys(c, "job.report.step-4", "job.report.*.join", "job.report.{1}.step-4");
+    const struct stage *s = stage_of(c, "job.report.join");
+    ck_assert_str_eq(s->also[0], "job.report.{1}.money");
+    ck_assert_str_eq(s->also[1], "job.report.{1}.input");
+    ck_assert_ptr_null(s->also[2]);
+    ck_assert_str_eq(s->input_names[0], "sales");
+    ck_assert_str_eq(s->input_names[1], "money");
+    ck_assert_str_eq(s->input_names[2], "input");
+    ck_assert_ptr_null(s->input_names[3]);
+    ck_assert_int_eq(s->timeout_ms, 9000);
+    ck_assert_int_eq(stage_of(c, "job.report.step-4")->timeout_ms, 2000);
+    ck_assert_str_eq(job_of(c, "report")->output, "job.report.{1}.step-4");
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(a_job_within_a_job_brings_its_steps)
+{
+    put_text("x.yaml", "jobs:\n"
+                       "  - name: inner\n"
+                       "    steps:\n"
+                       "      - {name: a, command: [cat, a]}\n"
+                       "      - {name: b, input: [input, a], command: [cat, b]}\n"
+                       "  - {name: single, command: [cat, single], retry: {max_attempts: 7}}\n"
+                       "  - name: outer\n"
+                       "    workflow:\n"
+                       "      - {job: single}\n"
+                       "      - {job: inner, output: done, timeout: 4s}\n"
+                       "      - {job: single}\n");
+    struct config *c = load(false);
+    ck_assert_uint_eq(config_pipeline(c, STR("job.outer"))->n, 4);
+    assert_keys(c, "job.outer.single", "job.outer.*.input", "job.outer.{1}.single");
+    assert_keys(c, "job.outer.inner-a", "job.outer.*.single", "job.outer.{1}.inner-a");
+    assert_keys(c, "job.outer.inner-b", "job.outer.*.single", "job.outer.{1}.done");
+    assert_keys(c, "job.outer.single-2", "job.outer.*.done", "job.outer.{1}.single-2");
+    const struct stage *s = stage_of(c, "job.outer.inner-b");
+    ck_assert_str_eq(s->also[0], "job.outer.{1}.inner-a");
+    ck_assert_str_eq(s->input_names[0], "input");
+    ck_assert_str_eq(s->input_names[1], "a");
+    ck_assert_int_eq(s->timeout_ms, 4000);
+    ck_assert_str_eq(s->work.argv[1], "b");
+    ck_assert_int_eq(stage_of(c, "job.outer.single-2")->retry.max_attempts, 7);
+    ck_assert_int_eq(s->line, 5);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(how_the_runs_of_a_job_start_is_read_whole)
+{
+    put_text(
+        "x.yaml",
+        "jobs:\n"
+        "  - name: sync\n"
+        "    description: Brings the numbers over\n"
+        "    command: [cat]\n"
+        "    schedule: [\"0 */4 * * *\", \"30 1 * * SUN\"]\n"
+        "    timezone: Europe/Berlin\n"
+        "    overlap: queue\n"
+        "    misfire: all\n"
+        "    misfire_limit: 5\n"
+        "    priority: -7\n"
+        "    delay: 3s\n"
+        "    concurrency: {key: .payload.repository.id, limit: 2}\n"
+        "    rate_limit: {limit: 10, period: 1m, key: .who}\n"
+        "    debounce: {period: 2s, max: 30s, key: .payload.ref}\n"
+        "    budget: {max_tokens: 50000, max_cost_usd: 5.00}\n"
+        "    parameters:\n"
+        "      - {name: day, type: string, required: true, description: Which day}\n"
+        "      - {name: depth, type: integer, default: 3, choices: [1, 3, 5]}\n"
+        "    input: {region: eu, deep: {a: [1, \"2\", true, null]}}\n"
+        "  - {name: k8s, command: [cat], concurrencyPolicy: Forbid, debounce: 5s}\n"
+        "  - {name: off, command: [cat], schedule: \"@daily\", enabled: false}\n"
+        "  - {name: lane, command: [cat], concurrency: {limit: 1}, parameters: {a: 1, b: null, "
+        "c: {type: number}}}\n"
+        "  - {name: width, command: [cat], concurrency: 3}\n");
+    struct config *c = load(false);
+    const struct job *j = job_of(c, "sync");
+    ck_assert_ptr_eq(config_pipeline(c, STR("job.sync"))->job, j);
+    ck_assert_str_eq(j->description, "Brings the numbers over");
+    ck_assert(j->overlap_set);
+    ck_assert_int_eq(j->overlap, OVERLAP_QUEUE);
+    ck_assert_int_eq(j->priority, -7);
+    ck_assert_int_eq(j->delay_ms, 3000);
+    ck_assert_str_eq(j->lane_key, ".payload.repository.id");
+    ck_assert_int_eq(j->lane_limit, 2);
+    ck_assert_int_eq(j->rate_limit, 10);
+    ck_assert_int_eq(j->rate_period_ms, 60000);
+    ck_assert_str_eq(j->rate_key, ".who");
+    ck_assert_int_eq(j->debounce_ms, 2000);
+    ck_assert_int_eq(j->debounce_max_ms, 30000);
+    ck_assert_str_eq(j->debounce_key, ".payload.ref");
+    ck_assert_int_eq(j->budget_tokens, 50000);
+    ck_assert_double_eq(j->budget_cost_usd, 5.0);
+    ck_assert_uint_eq(j->parameter_n, 4);
+    ck_assert(j->parameters[0].required);
+    ck_assert_str_eq(j->parameters[1].standard, "3");
+    ck_assert_str_eq(j->parameters[1].choices, "[1,3,5]");
+    ck_assert_str_eq(j->parameters[2].standard, "\"eu\"");
+    ck_assert_str_eq(j->parameters[3].standard, "{\"a\":[1,\"2\",true,null]}");
+    ck_assert_uint_eq(c->schedule_n, 2);
+    ck_assert_str_eq(c->schedules[0].name, "sync");
+    ck_assert_str_eq(c->schedules[1].name, "sync#2");
+    ck_assert_str_eq(c->schedules[1].timezone, "Europe/Berlin");
+    ck_assert_int_eq(c->schedules[1].misfire, MISFIRE_ALL);
+    ck_assert_int_eq(c->schedules[1].misfire_max, 5);
+    ck_assert_int_eq(c->schedules[1].line, 5);
+    j = job_of(c, "k8s");
+    ck_assert(j->overlap_set);
+    ck_assert_int_eq(j->overlap, OVERLAP_SKIP);
+    ck_assert_int_eq(j->debounce_ms, 5000);
+    j = job_of(c, "lane");
+    ck_assert_int_eq(j->lane_limit, 1);
+    ck_assert_ptr_null(j->lane_key);
+    ck_assert_str_eq(j->parameters[0].standard, "1");
+    ck_assert_ptr_null(j->parameters[1].standard);
+    ck_assert_str_eq(j->parameters[2].type, "number");
+    ck_assert_int_eq(stage_of(c, "job.width.run")->concurrency, 3);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(agents_are_read_whole)
+{
+    copy_file(TEST_DATA_DIR "/seeds/orchestrator.yaml", "orchestrator.yaml");
+    put_text("x.yaml",
+             "agents:\n"
+             "  - name: team.coder\n"
+             "    description: Writes code\n"
+             "    model: some/model\n"
+             "    command: [cat, coder]\n"
+             "    keep: true\n"
+             "    env: {A: b}\n"
+             "    capabilities: [job:trigger]\n"
+             "    allowed_jobs: [publish_content]\n"
+             "jobs:\n"
+             "  - {name: publish_content, command: [cat]}\n"
+             "  - {name: send_notifications, command: [cat]}\n"
+             "  - {name: code, agent: team.coder, task: write it}\n"
+             "  - name: twice\n"
+             "    steps: [{agent: team.coder}, {agent: team.coder, task: again}]\n"
+             "pipelines:\n"
+             "  - name: p\n"
+             "    stages: [{name: a, watch: in.*, agent: team.coder, write: \"out.{1}\"}]\n");
+    struct config *c = load(false);
+    const struct agent *a = config_agent(c, STR("orchestrator"));
+    ck_assert_str_eq(a->capabilities[0], "job:trigger");
+    ck_assert_str_eq(a->allowed_jobs[1], "send_notifications");
+    ck_assert(str_starts(str_of(a->system_prompt), "You orchestrate content workflows.\nWhen"));
+    ck_assert_int_eq(a->work.kind, WORK_AGENT);
+    ck_assert(a->work.triggers);
+    a = config_agent(c, STR("team.coder"));
+    ck_assert_str_eq(a->model, "some/model");
+    ck_assert_str_eq(a->description, "Writes code");
+    const struct stage *s = stage_of(c, "job.code.run");
+    ck_assert_int_eq(s->work.kind, WORK_COMMAND);
+    ck_assert_str_eq(s->work.argv[1], "coder");
+    ck_assert(s->work.keep);
+    ck_assert_str_eq(s->work.env[0], "A=b");
+    ck_assert_str_eq(s->work.agent, "team.coder");
+    ck_assert_str_eq(s->work.task, "write it");
+    ck_assert(s->work.triggers);
+    ck_assert_str_eq(stage_of(c, "job.twice.team-coder-2")->work.task, "again");
+    ck_assert_str_eq(stage_of(c, "p.a")->work.argv[1], "coder");
+    ck_assert_int_eq(stage_of(c, "p.a")->retry.max_attempts, 1);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(a_job_of_an_extension_is_found_by_its_name_alone)
+{
+    put_text("x.so", "x");
+    put_text("x.yaml", "extensions:\n"
+                       "  - {name: lib, path: x.so, jobs: [tidy, count]}\n"
+                       "  - {name: net, jobs: {ping: {http: \"http://localhost/ping\"}}}\n"
+                       "jobs:\n"
+                       "  - {name: tidy, job: tidy}\n"
+                       "  - {name: both, steps: [{job: count}, {type: code, job: ping}]}\n"
+                       "triggers:\n"
+                       "  - {type: webhook, path: /hooks/ping, insecure: true, job: ping}\n");
+    struct config *c = load(false);
+    const struct stage *s = stage_of(c, "job.tidy.run");
+    ck_assert_int_eq(s->work.kind, WORK_EXTENSION);
+    ck_assert_str_eq(s->work.extension, "lib");
+    ck_assert_str_eq(s->work.job, "tidy");
+    s = stage_of(c, "job.both.ping");
+    ck_assert_int_eq(s->work.kind, WORK_HTTP);
+    ck_assert_str_eq(s->work.url, "http://localhost/ping");
+    ck_assert_str_eq(c->hooks[0].pipeline, "job.trigger.ping");
+    ck_assert_str_eq(c->hooks[0].write, "job.trigger.ping.{run}.input");
+    ck_assert_int_eq(stage_of(c, "job.trigger.ping.run")->work.kind, WORK_HTTP);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(the_agent_of_a_webhook_is_a_job_of_its_own)
+{
+    copy_file(TEST_DATA_DIR "/seeds/webhook-events.yaml", "x.yaml");
+    put_text("y.yaml", "agents: [{name: devops, command: [cat]}]\n");
+    struct config *c = load(false);
+    ck_assert_str_eq(c->hooks[0].pipeline, "job.trigger.github");
+    ck_assert_str_eq(c->hooks[0].write, "job.trigger.github.{run}.input");
+    ck_assert_str_eq(c->hooks[0].task, "Process GitHub event and take appropriate action");
+    const struct stage *s = stage_of(c, "job.trigger.github.run");
+    ck_assert_str_eq(s->work.agent, "devops");
+    ck_assert_str_eq(s->work.task, "Process GitHub event and take appropriate action");
+    ck_assert_int_eq(job_of(c, "trigger.github")->kind, JOB_AGENT);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(a_kubernetes_cron_job_is_a_job)
+{
+    copy_file(TEST_DATA_DIR "/seeds/cronjob.yaml", "x.yaml");
+    setenv("OPENAI_API_KEY", "sk-of-the-cron-job", 1);
+    struct config *c = load(false);
+    ck_assert_str_eq(c->warnings[0], "x.yaml:16:13: job \"daily-digest\": image is not used here");
+    ck_assert_str_eq(c->warnings[1],
+                     "x.yaml:22:13: job \"daily-digest\": resources is not used here");
+    ck_assert_str_eq(c->schedules[0].expression, "0 3 * * *");
+    const struct job *j = job_of(c, "daily-digest");
+    ck_assert(j->overlap_set);
+    ck_assert_int_eq(j->overlap, OVERLAP_SKIP);
+    const struct stage *s = stage_of(c, "job.daily-digest.run");
+    ck_assert_int_eq(s->retry.max_attempts, 2);
+    ck_assert_str_eq(s->work.argv[2], "jobs.daily_digest");
+    ck_assert_ptr_null(s->work.argv[3]);
+    ck_assert_str_eq(s->work.env[0], "OPENAI_API_KEY=sk-of-the-cron-job");
+    config_unref(c);
+    struct buf b = {0};
+    buf_puts(&b, "it is sk-of-the-cron-job");
+    log_redact(&b, 0);
+    ck_assert_str_eq(b.p, "it is [redacted]");
+    buf_finish(&b);
+}
+END_TEST
+
+START_TEST(the_scheduler_section_makes_settings)
+{
+    put_text("x.yaml", "scheduler:\n  enabled: false\n"
+                       "  dead_letter: {enabled: false, retention: 7d}\n");
+    struct config *c = load(false);
+    ck_assert(!c->set.scheduler_enabled);
+    ck_assert(!c->set.dead_letters);
+    ck_assert_int_eq(c->set.dead_retention, INT64_C(7) * 86400000);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(what_is_not_defined_is_a_warning_when_that_is_asked_for)
+{
+    put_text("x.yaml", "jobs:\n"
+                       "  - {name: a, agent: nobody}\n"
+                       "  - {name: b, job: nothing}\n"
+                       "  - {name: c, extension: none, job: x}\n"
+                       "  - {name: d, steps: [{job: nothing}, {agent: nobody}, {job: a}]}\n");
+    struct config *c = load(true);
+    ck_assert_str_eq(c->warnings[0], "x.yaml:2:22: job \"a\": agent: there is no agent \"nobody\"");
+    ck_assert_str_eq(c->warnings[1], "x.yaml:3:20: job \"b\": job: there is no job \"nothing\"");
+    ck_assert_str_eq(c->warnings[2],
+                     "x.yaml:4:26: job \"c\": extension: there is no extension \"none\"");
+    ck_assert_int_eq(stage_of(c, "job.a.run")->work.kind, WORK_AGENT);
+    ck_assert_int_eq(stage_of(c, "job.b.run")->work.kind, WORK_NONE);
+    ck_assert_int_eq(stage_of(c, "job.c.run")->work.kind, WORK_EXTENSION);
+    ck_assert_uint_eq(config_pipeline(c, STR("job.d"))->n, 3);
+    config_unref(c);
+}
+END_TEST
+
+Suite *config_jobs_suite(void)
+{
+    Suite *s = suite_create("config_jobs");
+    TCase *t = tcase_create("jobs");
+    tcase_add_checked_fixture(t, enter_temp_dir, leave_temp_dir);
+    tcase_set_timeout(t, 30);
+    tcase_add_test(t, every_published_snippet_loads_as_it_stands);
+    tcase_add_test(t, the_snippets_of_a_scheduler_make_its_jobs);
+    tcase_add_test(t, a_job_in_a_file_of_its_own_has_the_name_of_the_file);
+    tcase_add_test(t, a_workflow_is_wired_by_the_names_of_its_outputs);
+    tcase_add_test(t, steps_fan_out_and_in);
+    tcase_add_test(t, a_job_within_a_job_brings_its_steps);
+    tcase_add_test(t, how_the_runs_of_a_job_start_is_read_whole);
+    tcase_add_test(t, agents_are_read_whole);
+    tcase_add_test(t, a_job_of_an_extension_is_found_by_its_name_alone);
+    tcase_add_test(t, the_agent_of_a_webhook_is_a_job_of_its_own);
+    tcase_add_test(t, a_kubernetes_cron_job_is_a_job);
+    tcase_add_test(t, the_scheduler_section_makes_settings);
+    tcase_add_test(t, what_is_not_defined_is_a_warning_when_that_is_asked_for);
+    suite_add_tcase(s, t);
+    return s;
+}
