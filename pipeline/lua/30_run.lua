@@ -159,8 +159,11 @@ local function begin(_, a)
             local target = joined or run
             local shown = rec
             if not joined then
-                call('HSET', run_name(run), 'pipeline', pipeline, 'state', state, 'open', open, 'created', now, 'rec', rec)
-                if delivery ~= '' then call('HSET', run_name(run), 'delivery', delivery) end
+                if delivery ~= '' then
+                    call('HSET', run_name(run), 'pipeline', pipeline, 'state', state, 'open', open, 'created', now, 'delivery', delivery, 'rec', rec)
+                else
+                    call('HSET', run_name(run), 'pipeline', pipeline, 'state', state, 'open', open, 'created', now, 'rec', rec)
+                end
                 if state == 'waiting' then call('HSET', run_name(run), 'starts', score_text(at)) end
                 local list = runs[pipeline]
                 if not list then
@@ -210,26 +213,25 @@ local function begin(_, a)
                 answer = '1'
                 for _, old in ipairs(replaced) do answer = answer .. '\t' .. old end
             end
-            local line = shown .. ',"pipeline":"' .. pipeline .. '","state":"' .. state .. '"'
-            if delivery ~= '' then
-                line = line .. ',"id":"' .. delivery .. '","outcome":"accepted","run":"' .. target .. '"' ..
-                    (joined and ',"reason":"joined a run that still waits (debounce)"' or '') .. ',"status":202'
-            end
-            line = line .. ',"at":' .. now .. '}'
-            if delivery ~= '' then ledger[#ledger + 1] = line end
-            if delivery ~= '' and not joined and not skip then
-                lines[#lines + 1] = 'accepted\t' .. run .. '\t' .. key .. '\t' -- read as two events: delivery and run.queued
-                events = events + 1
-            elseif delivery ~= '' then
-                lines[#lines + 1] = 'delivery\t' .. target .. '\t\t' .. line .. '\n'
-                events = events + 1
+            local tail = '","state":"' .. state .. '","at":' .. now .. '}'
+            if delivery == '' then
                 lines[#lines + 1] = (skip and 'run.skipped\t' or 'run.queued\t') .. target .. '\t' .. key .. '\t'
+                lines[#lines + 1] = shown .. ',"pipeline":"' .. pipeline .. tail
+                events = events + 1
             else
-                lines[#lines + 1] = (skip and 'run.skipped\t' or 'run.queued\t') .. target .. '\t' .. key .. '\t'
+                local line = shown .. ',"id":"' .. delivery .. '","outcome":"accepted","run":"' .. target .. '","status":202' ..
+                    (joined and ',"reason":"joined a run that still waits (debounce)"' or '') .. ',"pipeline":"' .. pipeline .. tail
+                ledger[#ledger + 1] = line
+                if joined or skip then
+                    lines[#lines + 1] = 'delivery\t' .. target .. '\t\t' .. line .. '\n'
+                    lines[#lines + 1] = (skip and 'run.skipped\t' or 'run.queued\t') .. target .. '\t' .. key .. '\t'
+                else
+                    lines[#lines + 1] = 'accepted\t' .. run .. '\t' .. key .. '\t' -- read as two events: delivery and run.queued
+                end
+                lines[#lines + 1] = line
+                events = events + 2
             end
-            lines[#lines + 1] = line
             lines[#lines + 1] = '\n'
-            events = events + 1
         end
         out[#out + 1] = answer
     end
