@@ -35,6 +35,7 @@
 #include "net/loop.h"
 #include "net/private_redis.h"
 #include "trigger/follow.h"
+#include "trigger/cron.h"
 #include "trigger/spool.h"
 #include "trigger/start.h"
 #include "work/work.h"
@@ -207,6 +208,7 @@ static bool start_core(const char *redis_url, struct err *e)
     if (!claim_start(c->set.data, e))
         return false;
     self.running = true;
+    cron_start();
     run_start();
     auth_start(c->set.token);
     return spool_start(c->set.data, e) && open_port(e);
@@ -262,6 +264,7 @@ static void reload(void *arg)
         store_configure(c);
         claim_configure(c);
         work_configure(c);
+        cron_configure(c);
     }
     log_info("config", "reloaded", "pipelines=%zu hooks=%zu", c->pipeline_n, c->hook_n);
     buf_finish(&report);
@@ -321,6 +324,7 @@ static void stop(void)
         return;
     }
     remove_url_file();
+    cron_stop();
     if (http_port() == 0) {
         stop_claims(NULL);
         return;
