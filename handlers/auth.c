@@ -169,8 +169,34 @@ static bool bearer(struct str authorization, struct str *token)
     return str_is_icase((struct str){authorization.p, 7}, "bearer ");
 }
 
+/* /v1/jobs/NAME/runs, or /v1/runs/ID */
+static bool path_is(struct str path, const char *before, const char *after)
+{
+    size_t n = strlen(before), m = strlen(after);
+    return path.n > n + m && str_starts(path, before) && str_ends(path, after) &&
+           !memchr(path.p + n, '/', path.n - n - m);
+}
+
+static bool check_run(const struct auth_facts *f, struct str text, struct err *e)
+{
+    struct token t;
+    bool good = token_read(&t, text, f->now_ms, e);
+    token_finish(&t);
+    if (!good)
+        return false;
+    if (f->post ? path_is(f->path, "/v1/jobs/", "/runs")
+                : !f->changes && path_is(f->path, "/v1/runs/", ""))
+        return true;
+    return err_fail(e, ERR_FORBIDDEN,
+                    "a run's token is good for POST /v1/jobs/NAME/runs of its agent's "
+                    "allowed_jobs, and GET /v1/runs/ID of the runs that it started");
+}
+
 bool auth_check(const struct auth_facts *f, struct err *e)
 {
+    struct str of_run = {0};
+    if (f->authorization.p && bearer(f->authorization, &of_run) && token_is_one(of_run))
+        return check_run(f, of_run, e);
     if (!auth.token) {
         if (!host_is_safe(f->host))
             return err_fail(e, ERR_FORBIDDEN,
@@ -200,16 +226,30 @@ bool auth_request(struct http_req *q, struct err *e)
                            .origin = http_header(q, "origin"),
                            .fetch_site = http_header(q, "sec-fetch-site"),
                            .authorization = http_header(q, "authorization"),
-                           .cookie = http_header(q, "cookie")};
+                           .cookie = http_header(q, "cookie"),
+                           .path = http_path(q),
+                           .post = http_method_of(q) == HTTP_POST_,
+                           .now_ms = clock_wall_us() / 1000};
     return auth_check(&f, e);
+}
+
+bool auth_agent(struct http_req *q, struct token *out)
+{
+    struct str authorization = http_header(q, "authorization"), text = {0};
+    *out = (struct token){0};
+    return authorization.p && bearer(authorization, &text) && token_is_one(text) &&
+           token_read(out, text, clock_wall_us() / 1000, NULL);
 }
 
 bool auth_websocket(struct str path, struct str origin, struct str host, struct str authorization,
                     struct str cookie, struct err *e)
 {
-    (void)path;
-    struct auth_facts f = {
-        .host = host, .origin = origin, .authorization = authorization, .cookie = cookie};
+    struct auth_facts f = {.host = host,
+                           .origin = origin,
+                           .authorization = authorization,
+                           .cookie = cookie,
+                           .path = path,
+                           .now_ms = clock_wall_us() / 1000};
     if (origin.p && !same_origin(origin, host))
         return err_fail(e, ERR_FORBIDDEN, "a page of another site may not listen here");
     return auth_check(&f, e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who may: the token of the settings, as a bearer or as the session cookie that /login sets, and where a browser's request may come from.
+/* Who may: the token of the settings, as a bearer or as the session cookie that /login sets, and where a browser's request may come from. The
+ * token of a run may far less, and says who asks, also where no other token is asked for.
  *
  * Without a token the server listens on loopback only and everybody there may; but a page of another site, open in a
  * browser on this machine, may not: its Origin and its Host give it away. */
@@ -11,11 +12,16 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "net/http.h"
+#include "work/token.h"
 
 void auth_start(const char *token); /* copied; NULL or empty: none is asked for */
 void auth_stop(void);
 /* A code for one visit of /login?code=, within ten minutes. Valid until the next call. */
 const char *auth_one_time_code(void);
+
+/* Is it the work of an agent that asks, by a token of its run (work/token.h)? Such a request came here only to start a job or to look at a
+ * run; whether it may start this one, or see that one, is the handler's to say. token_finish in any case. */
+bool auth_agent(struct http_req *q, struct token *out);
 
 /* For http_options. */
 bool auth_request(struct http_req *q, struct err *e);
@@ -35,6 +41,9 @@ struct auth_facts {
     struct str fetch_site;
     struct str authorization;
     struct str cookie;
+    struct str path;
+    bool post;
+    int64_t now_ms; /* since 1970 */
 };
 bool auth_check(const struct auth_facts *f, struct err *e) MUST_CHECK;
 

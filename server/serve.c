@@ -38,6 +38,7 @@
 #include "trigger/cron.h"
 #include "trigger/spool.h"
 #include "trigger/start.h"
+#include "work/token.h"
 #include "work/work.h"
 #include "workers.h"
 
@@ -198,6 +199,25 @@ static bool open_port(struct err *e)
     return true;
 }
 
+/* Where a child of ours finds us: the address that we listen on, not the name that the world knows, but for TLS, whose certificate has that name. */
+static void tell_children(void)
+{
+    const char *public_url = self.config->set.public_url;
+    const char *any = strstr(self.url.p, "://0.0.0.0:");
+    const char *any6 = strstr(self.url.p, "://[::]:");
+    bool tls = strncmp(self.url.p, "https:", 6) == 0;
+    if (tls && public_url[0] != '\0') {
+        token_url(public_url);
+    } else if (any != NULL || any6 != NULL) {
+        char *url = mem_format("%s://%s:%d", tls ? "https" : "http",
+                               any != NULL ? "127.0.0.1" : "[::1]", http_port());
+        token_url(url);
+        mem_free(url);
+    } else {
+        token_url(self.url.p);
+    }
+}
+
 static bool start_core(const char *redis_url, struct err *e)
 {
     struct config *c = self.config;
@@ -211,7 +231,10 @@ static bool start_core(const char *redis_url, struct err *e)
     cron_start();
     run_start();
     auth_start(c->set.token);
-    return spool_start(c->set.data, e) && open_port(e);
+    if (!spool_start(c->set.data, e) || !open_port(e))
+        return false;
+    tell_children();
+    return true;
 }
 
 static void start(const char *redis_url)
@@ -409,6 +432,7 @@ int serve_main(const struct serve_options *o, char **argv, bool demo)
         httpc_finish();
         stage_forget();
         auth_stop();
+        token_stop();
         hooks_finish();
         start_finish();
     }

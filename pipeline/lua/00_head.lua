@@ -23,6 +23,7 @@
 --   hm:cron        zset   schedules by their next fire (ms)
 --   hm:bell        hash   written to find out whether notifications are heard
 --   hm:ring, hm:cancel    channels: a stage whose inputs became ready without a write of their key, a run that was cancelled
+--   hm:secret      string what the tokens of runs are signed with
 --   hm:dead        zset   dead letters by time: "STAGE<tab>KEY";  hm:letters hash: their JSON
 --
 -- Scores: an input that is ready, or will be, has the time (ms). A claimed one has LEASE + the lease's end * 512 + the slot of the server that holds

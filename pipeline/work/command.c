@@ -14,6 +14,7 @@
 #include "work/lines.h"
 #include "work/pool.h"
 #include "work/runner.h"
+#include "work/token.h"
 #include "work/value.h"
 
 struct command {
@@ -95,19 +96,43 @@ static void on_exit(void *arg, const struct proc_exit *x)
     runner_busy(-1);
 }
 
-/* HOOKMESH_... for this claim, before what the configuration gives. */
+/* What an agent that may start jobs needs for it. false: not yet known. */
+static bool add_token(char **env, size_t *n, const struct claim *c)
+{
+    const struct work *work = &c->stage->work;
+    if (!work->triggers || work->agent == NULL)
+        return true;
+    struct buf url = {0};
+    struct buf token = {0};
+    bool known = token_for_work(&url, &token, c->run, work->agent, value_work_ms(c->stage));
+    if (known) {
+        env[(*n)++] = mem_format("HOOKMESH_URL=%s", url.p);
+        env[(*n)++] = mem_format("HOOKMESH_TOKEN=%s", token.p);
+    }
+    buf_finish(&url);
+    buf_finish(&token);
+    return known;
+}
+
+/* HOOKMESH_... for this claim, before what the configuration gives. NULL: one of them is not known yet. */
 static char **environment(const struct claim *c)
 {
+    char *const *given = c->stage->work.env;
     size_t n = 0;
-    while (c->stage->work.env != NULL && c->stage->work.env[n] != NULL)
+    while (given != NULL && given[n] != NULL)
         n++;
-    char **env = mem_zero(n + 5, sizeof(char *));
-    env[0] = mem_format("HOOKMESH_RUN=%.*s", (int)c->run.n, c->run.p);
-    env[1] = mem_format("HOOKMESH_KEY=%.*s", (int)c->key.n, c->key.p);
-    env[2] = mem_format("HOOKMESH_STAGE=%s", c->stage->id);
-    env[3] = mem_format("HOOKMESH_ATTEMPT=%d", c->attempt);
+    char **env = mem_zero(n + 7, sizeof(char *));
+    size_t at = 0;
+    env[at++] = mem_format("HOOKMESH_RUN=%.*s", (int)c->run.n, c->run.p);
+    env[at++] = mem_format("HOOKMESH_KEY=%.*s", (int)c->key.n, c->key.p);
+    env[at++] = mem_format("HOOKMESH_STAGE=%s", c->stage->id);
+    env[at++] = mem_format("HOOKMESH_ATTEMPT=%d", c->attempt);
+    if (!add_token(env, &at, c)) {
+        runner_list_free(env);
+        return NULL;
+    }
     for (size_t i = 0; i < n; i++)
-        env[4 + i] = mem_strdup(c->stage->work.env[i]);
+        env[at++] = mem_strdup(given[i]);
     return env;
 }
 
@@ -121,11 +146,17 @@ static void start(struct claim *c)
         buf_finish(&input);
         return;
     }
+    char **env = environment(c);
+    if (env == NULL) {
+        claim_finish(c, CLAIM_RETRY, (struct str){NULL, 0},
+                     "the secret for the run's token has not come from Redis yet", -1);
+        buf_finish(&input);
+        return;
+    }
     struct command *m = mem_new(struct command);
     m->claim = c;
     m->timeout_ms = value_timeout_ms(c->stage);
     list_init(&m->node);
-    char **env = environment(c);
     struct proc_options options = {
         .argv = c->stage->work.argv,
         .env = env,

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "work/lines.h"
 #include "work/runner.h"
+#include "work/token.h"
 
 enum { SHOWN = 200 };
 
@@ -106,6 +107,24 @@ static bool add_input(struct buf *out, const struct claim *c, bool one_line, str
                                          : add_plain(out, c, one_line, e);
 }
 
+/* A command that is started for one value has these in its environment. */
+static void add_token(struct buf *out, const struct claim *c)
+{
+    const struct work *w = &c->stage->work;
+    struct buf url = {0};
+    struct buf token = {0};
+    if (w->triggers && (w->kind != WORK_COMMAND || w->keep) &&
+        token_for_work(&url, &token, c->run, w->agent, value_work_ms(c->stage))) {
+        buf_json_key(out, "hookmesh");
+        buf_char(out, '{');
+        buf_json_field(out, "url", buf_view(&url));
+        buf_json_field(out, "token", buf_view(&token));
+        buf_char(out, '}');
+    }
+    buf_finish(&url);
+    buf_finish(&token);
+}
+
 bool value_is_wrapped(const struct stage *s)
 {
     return s->work.agent != NULL || s->input_names != NULL;
@@ -131,6 +150,7 @@ bool value_input(struct buf *out, const struct claim *c, bool one_line, struct e
     buf_json_field(out, "run", c->run);
     if (a != NULL && a->system_prompt != NULL)
         buf_json_field(out, "system_prompt", str_of(a->system_prompt));
+    add_token(out, c);
     buf_char(out, '}');
     return true;
 }
@@ -174,4 +194,9 @@ struct str value_error(struct str output)
 int64_t value_timeout_ms(const struct stage *s)
 {
     return s->timeout_ms > 0 ? s->timeout_ms : runner_settings()->step_timeout;
+}
+
+int64_t value_work_ms(const struct stage *s)
+{
+    return value_timeout_ms(s) + runner_settings()->kill_grace;
 }

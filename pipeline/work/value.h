@@ -8,7 +8,8 @@
 #include "core/claim.h"
 
 /* Appends the input: the value alone; {"value":...,"also":[...]} when the stage has `also`; {"name":...} when it has input_names (null: not
- * there). For an agent that stands in {"agent","task","input","run"}, with "system_prompt" if it has one. one_line: without line breaks.
+ * there). For an agent that stands in {"agent","task","input","run"}, with "system_prompt" if it has one, and "hookmesh":{"url","token"} if it may start jobs
+ * and has no environment of its own for that. one_line: without line breaks.
  * Fails when a value is no JSON, naming its key. */
 bool value_input(struct buf *out, const struct claim *c, bool one_line, struct err *e) MUST_CHECK;
 
@@ -25,6 +26,8 @@ struct str value_error(struct str output);
 
 /* The stage's limit, or the setting step_timeout. */
 int64_t value_timeout_ms(const struct stage *s);
+/* ... and the time that it may take to be killed. */
+int64_t value_work_ms(const struct stage *s);
 
 void value_finish(void); /* at the end of the process */
 

@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 
-enum { SECRETS_MAX = 256, SECRET_MIN = 6 };
+enum { SECRETS_MAX = 256, SECRET_MIN = 6, RUN_TOKEN_MIN = 40 };
 
 static struct {
     enum log_level level;
@@ -64,25 +64,51 @@ void log_forget_secrets(void)
         mem_free(self.secrets[--self.secret_count]);
 }
 
-void log_redact(struct buf *text, size_t from)
+/* Puts the mark in the place of n bytes; returns where it ends. */
+static size_t redact_at(struct buf *text, size_t at, size_t n)
 {
     static const char mark[] = "[redacted]";
+    struct buf tail = {0};
+    buf_add(&tail, text->p + at + n, text->n - at - n);
+    text->n = at;
+    buf_puts(text, mark);
+    size_t end = text->n;
+    buf_str(text, buf_view(&tail));
+    buf_finish(&tail);
+    return end;
+}
+
+static bool is_of_token(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+}
+
+static void redact_run_tokens(struct buf *text, size_t from)
+{
+    size_t at = from;
+    char *hit;
+    while (at < text->n && (hit = memmem(text->p + at, text->n - at, LOG_RUN_TOKEN,
+                                         sizeof LOG_RUN_TOKEN - 1)) != NULL) {
+        size_t begin = (size_t)(hit - text->p);
+        size_t n = 0;
+        while (begin + n < text->n && is_of_token(text->p[begin + n]))
+            n++;
+        at = n > RUN_TOKEN_MIN ? redact_at(text, begin, n) : begin + n;
+    }
+}
+
+void log_redact(struct buf *text, size_t from)
+{
     for (size_t i = 0; i < self.secret_count && text->n != 0; i++) {
         size_t n = strlen(self.secrets[i]);
         size_t at = from;
         char *hit;
         while (at < text->n &&
-               (hit = memmem(text->p + at, text->n - at, self.secrets[i], n)) != NULL) {
-            size_t offset = (size_t)(hit - text->p);
-            struct buf tail = {0};
-            buf_add(&tail, hit + n, text->n - offset - n);
-            text->n = offset;
-            buf_puts(text, mark);
-            at = text->n;
-            buf_str(text, buf_view(&tail));
-            buf_finish(&tail);
-        }
+               (hit = memmem(text->p + at, text->n - at, self.secrets[i], n)) != NULL)
+            at = redact_at(text, (size_t)(hit - text->p), n);
     }
+    redact_run_tokens(text, from);
 }
 
 const char *log_quote(struct str s)

@@ -32,7 +32,9 @@ const char *log_quote(struct str s);
 #define log_quotez(s) log_quote(str_of(s))
 
 void log_secret(struct str secret); /* shorter than 6 bytes: ignored, it would redact words */
-void log_redact(struct buf *text, size_t from); /* in place, from that offset on */
+/* In place, from that offset on. Tokens of runs are known by their look, because there are too many to be registered. */
+#define LOG_RUN_TOKEN "hmr1."
+void log_redact(struct buf *text, size_t from);
 void log_forget_secrets(void);
 
 #endif
