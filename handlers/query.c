@@ -8,8 +8,9 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "core/store.h"
 
-enum { VERSION_ANY = -1 };
+enum { VERSION_ANY = -1, NAME_MAX_BYTES = 255, CURSOR_MAX = 2000 };
 
 static bool etag(struct str s, int64_t *version)
 {
@@ -131,29 +132,76 @@ static bool rfc3339(struct str s, int64_t *out_ms)
     return at == end;
 }
 
-bool query_since(struct str s, int64_t now_ms, int64_t *out_ms, struct err *e)
+bool query_instant(const char *name, struct str s, int64_t now_ms, int64_t *out_ms, struct err *e)
 {
     int64_t ago = 0;
     if (s.n > 0 && rfc3339(s, out_ms))
         return true;
     if (!clock_parse_duration(s, &ago))
         return err_fail(e, ERR_BAD_INPUT,
-                        "since must be an instant (2026-11-20T09:00:00Z) or a time ago (24h)");
+                        "%s must be an instant (2026-11-20T09:00:00Z) or a time ago (24h)", name);
     *out_ms = now_ms - ago;
+    return true;
+}
+
+bool query_since(struct str s, int64_t now_ms, int64_t *out_ms, struct err *e)
+{
+    return query_instant("since", s, now_ms, out_ms, e);
+}
+
+bool query_duration(const char *name, struct str s, int64_t otherwise, int64_t max_ms,
+                    int64_t *out_ms, struct err *e)
+{
+    *out_ms = otherwise;
+    if (!s.p)
+        return true;
+    *out_ms = 0;
+    if (str_is(s, "0") || (clock_parse_duration(s, out_ms) && *out_ms <= max_ms))
+        return true;
+    struct buf most = {0};
+    clock_format_duration(&most, max_ms);
+    err_fail(e, ERR_BAD_INPUT, "%s must be a duration with its unit, such as 10s, of at most %s",
+             name, most.p);
+    buf_finish(&most);
+    return false;
+}
+
+char *query_text(struct http_req *q, struct str s)
+{
+    char *copy = http_alloc(q, s.n + 1);
+    if (s.n > 0)
+        memcpy(copy, s.p, s.n);
+    return copy;
+}
+
+bool query_pipeline(struct http_req *q, const char **out, struct err *e)
+{
+    struct str name = http_query(q, "job");
+    *out = NULL;
+    if (!name.p)
+        name = http_query(q, "pipeline");
+    if (name.n == 0)
+        return true;
+    if (name.n > NAME_MAX_BYTES || memchr(name.p, '"', name.n) || memchr(name.p, '\\', name.n) ||
+        memchr(name.p, '\0', name.n) || !str_utf8_valid(name))
+        return err_fail(e, ERR_BAD_INPUT, "job must be the name of a job; GET /v1/jobs lists them");
+    const struct job *j = store_config() ? config_job(store_config(), name) : NULL;
+    *out = query_text(q, j ? str_of(j->pipeline) : name);
     return true;
 }
 
 bool query_page(struct http_req *q, struct query_page *out, struct err *e)
 {
     out->cursor = http_query(q, "cursor");
-    if (out->cursor.n > 200)
+    if (out->cursor.n > CURSOR_MAX)
         return err_fail(e, ERR_BAD_INPUT, "cursor must be what the Link of the last page has");
     return query_limit(http_query(q, "limit"), 50, 1000, &out->limit, e);
 }
 
 void query_reply_page(struct http_req *q, struct str json, struct str next)
 {
-    static const char *const kept[] = {"limit", "outcome", "pipeline", "job", "state", "since"};
+    static const char *const kept[] = {"limit", "outcome", "pipeline", "job",
+                                       "state", "since",   "until",    "cause"};
     if (next.n > 0) {
         struct buf link = {0};
         buf_char(&link, '<');
@@ -172,4 +220,21 @@ void query_reply_page(struct http_req *q, struct str json, struct str next)
         buf_finish(&link);
     }
     http_reply_json(q, 200, json);
+}
+
+void query_on_page(void *arg, struct str json, struct str next, const struct err *e)
+{
+    if (e)
+        http_reply_err(arg, e);
+    else
+        query_reply_page(arg, json, next);
+}
+
+void query_on_json(void *arg, struct str json, struct str next, const struct err *e)
+{
+    (void)next;
+    if (e)
+        http_reply_err(arg, e);
+    else
+        http_reply_json(arg, 200, json);
 }

@@ -23,6 +23,14 @@ bool query_limit(struct str s, size_t otherwise, size_t max, size_t *out, struct
 bool query_flag(struct str s, bool *out, struct err *e) MUST_CHECK;
 /* An RFC 3339 instant in any offset, or a duration before now ("24h"), as ms since 1970. */
 bool query_since(struct str s, int64_t now_ms, int64_t *out_ms, struct err *e) MUST_CHECK;
+/* The same for a parameter of that name, for messages. */
+bool query_instant(const char *name, struct str s, int64_t now_ms, int64_t *out_ms,
+                   struct err *e) MUST_CHECK;
+/* A duration with its unit ("10s", or "0") of at most max_ms; an absent one (NULL) gives otherwise. */
+bool query_duration(const char *name, struct str s, int64_t otherwise, int64_t max_ms,
+                    int64_t *out_ms, struct err *e) MUST_CHECK;
+/* ?job= or ?pipeline= as the name of a pipeline that lives as long as the request; NULL: none was asked for. */
+bool query_pipeline(struct http_req *q, const char **out, struct err *e) MUST_CHECK;
 
 /* The page that a list handler was asked for (?limit=&cursor=). */
 struct query_page {
@@ -32,5 +40,10 @@ struct query_page {
 bool query_page(struct http_req *q, struct query_page *out, struct err *e) MUST_CHECK;
 /* 200 with the list, and Link: rel=next with the request's other parameters unless next is empty. */
 void query_reply_page(struct http_req *q, struct str json, struct str next);
+/* Callbacks of the core for which that is all (run_json_fn): the request is their argument. */
+void query_on_page(void *arg, struct str json, struct str next, const struct err *e);
+void query_on_json(void *arg, struct str json, struct str next, const struct err *e);
+/* A NUL-terminated copy that lives as long as the request. */
+char *query_text(struct http_req *q, struct str s);
 
 #endif

@@ -4,13 +4,17 @@
 #include "handlers/routes.h"
 
 #include "handlers/admin.h"
+#include "handlers/analytics.h"
 #include "handlers/auth.h"
+#include "handlers/dead.h"
 #include "handlers/deliveries.h"
 #include "handlers/events.h"
 #include "handlers/hooks.h"
+#include "handlers/jobs.h"
 #include "handlers/keys.h"
 #include "handlers/pipelines.h"
 #include "handlers/runs.h"
+#include "handlers/waits.h"
 
 enum { SMALL = 65536, ANY_METHOD = 255 };
 
@@ -33,18 +37,22 @@ static const struct http_route table[] = {
 
     ROW(HTTP_GET_,    "/v1/runs",               runs_list),
     ROW(HTTP_GET_,    "/v1/runs/:id",           runs_get),
+    ROW(HTTP_GET_,    "/v1/runs/:id/output",    runs_output),
     ROW(HTTP_GET_,    "/v1/runs/:id/logs",      runs_logs),
     ROW(HTTP_POST_,   "/v1/runs/:id/cancel",    runs_cancel, .max_body = SMALL),
     ROW(HTTP_POST_,   "/v1/runs/:id/retry",     runs_retry,  .max_body = SMALL),
-    ROW(HTTP_GET_,    "/v1/dlq",                runs_dead_list),
-    ROW(HTTP_POST_,   "/v1/dlq/retry",          runs_dead_retry, .max_body = SMALL),
-    ROW(HTTP_DELETE_, "/v1/dlq",                runs_dead_purge, .max_body = SMALL),
+    ROW(HTTP_GET_,    "/v1/dlq",                dead_letters),
+    ROW(HTTP_DELETE_, "/v1/dlq",                dead_forget_all, .max_body = SMALL),
+    ROW(HTTP_POST_,   "/v1/dlq/retry",          dead_again_all,  .max_body = SMALL),
+    ROW(HTTP_GET_,    "/v1/dlq/:id",            dead_letter),
+    ROW(HTTP_DELETE_, "/v1/dlq/:id",            dead_forget, .max_body = SMALL),
+    ROW(HTTP_POST_,   "/v1/dlq/:id/retry",      dead_again,  .max_body = SMALL),
 
     ROW(HTTP_GET_,    "/v1/pipelines",          pipelines_map),
-    ROW(HTTP_GET_,    "/v1/jobs",               pipelines_jobs),
-    ROW(HTTP_GET_,    "/v1/jobs/:name",         pipelines_job),
-    ROW(HTTP_POST_,   "/v1/jobs/:name/runs",    pipelines_start),
-
+    ROW(HTTP_GET_,    "/v1/jobs",               jobs_list),
+    ROW(HTTP_GET_,    "/v1/jobs/:name",         jobs_get),
+    ROW(HTTP_POST_,   "/v1/jobs/:name/runs",    jobs_start),
+    ROW(HTTP_GET_,    "/v1/analytics/jobs",     analytics_jobs),
     ROW(HTTP_GET_,    "/v1/events",             events_stream),
 
     ROW(HTTP_GET_,    "/v1/status",             admin_status),
@@ -68,5 +76,6 @@ void routes_stop(void)
     keys_list_stop();
     keys_watch_stop();
     runs_stop();
+    waits_stop();
     events_stop();
 }

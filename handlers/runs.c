@@ -2,48 +2,62 @@
 /* Thin: the core gives finished JSON, so most handlers are a check of the parameters and one call. The log streams live in runs_logs.c. */
 #include "handlers/runs.h"
 
-#include <string.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "core/run.h"
 #include "handlers/query.h"
+#include "handlers/result.h"
 
-static const char *const states[] = {"queued",    "running",         "waiting", "succeeded",
-                                     "failed",    "timed_out",       "skipped", "dead",
-                                     "cancelled", "budget_exceeded", NULL};
-
-static char *text_in(struct http_req *q, struct str s)
+static bool is_one_of(struct str s, const char *const *names)
 {
-    char *copy = http_alloc(q, s.n + 1);
-    memcpy(copy, s.p, s.n);
-    return copy;
+    for (; *names; names++)
+        if (str_is(s, *names))
+            return true;
+    return false;
+}
+
+static bool read_states(struct http_req *q, struct run_filter *f, struct err *e)
+{
+    static const char *const states[] = {"queued",    "running",         "waiting", "succeeded",
+                                         "failed",    "timed_out",       "skipped", "dead",
+                                         "cancelled", "budget_exceeded", NULL};
+    struct str all = http_query(q, "state");
+    if (all.n == 0)
+        return true;
+    for (struct str rest = all; rest.p;)
+        if (!is_one_of(str_split(&rest, ','), states))
+            return err_fail(e, ERR_BAD_INPUT,
+                            "state must be one of queued, running, waiting, succeeded, failed, "
+                            "timed_out, cancelled, budget_exceeded, skipped, dead, or several of "
+                            "them with commas");
+    f->state = query_text(q, all);
+    return true;
+}
+
+static bool read_cause(struct http_req *q, struct run_filter *f, struct err *e)
+{
+    static const char *const causes[] = {"webhook",  "replay", "api",   "schedule", "key",
+                                         "database", "job",    "agent", NULL};
+    struct str cause = http_query(q, "cause");
+    if (cause.n == 0)
+        return true;
+    if (!is_one_of(cause, causes))
+        return err_fail(e, ERR_BAD_INPUT,
+                        "cause must be one of webhook, replay, api, schedule, key, database, job, "
+                        "agent");
+    f->cause = query_text(q, cause);
+    return true;
 }
 
 static bool read_filter(struct http_req *q, struct run_filter *f, struct err *e)
 {
-    struct str pipeline = http_query(q, "pipeline"), state = http_query(q, "state");
-    struct str since = http_query(q, "since");
-    if (!pipeline.p)
-        pipeline = http_query(q, "job");
-    if (pipeline.n > 0)
-        f->pipeline = text_in(q, pipeline);
-    for (const char *const *s = states; state.n > 0 && *s; s++)
-        if (str_is(state, *s))
-            f->state = *s;
-    if (state.n > 0 && !f->state)
-        return err_fail(e, ERR_BAD_INPUT,
-                        "state must be one of queued, running, waiting, succeeded, failed, "
-                        "timed_out, cancelled, budget_exceeded, skipped, dead");
-    return since.n == 0 || query_since(since, clock_wall_us() / 1000, &f->since_ms, e);
-}
-
-static void on_page(void *arg, struct str json, struct str next, const struct err *e)
-{
-    if (e)
-        http_reply_err(arg, e);
-    else
-        query_reply_page(arg, json, next);
+    struct str since = http_query(q, "since"), until = http_query(q, "until");
+    int64_t now_ms = clock_wall_us() / 1000;
+    return query_pipeline(q, &f->pipeline, e) && read_states(q, f, e) && read_cause(q, f, e) &&
+           (since.n == 0 || query_instant("since", since, now_ms, &f->since_ms, e)) &&
+           (until.n == 0 || query_instant("until", until, now_ms, &f->until_ms, e));
 }
 
 void runs_list(struct http_req *q)
@@ -51,25 +65,38 @@ void runs_list(struct http_req *q)
     struct run_filter f = {0};
     struct query_page page;
     struct err e;
-    if (!query_page(q, &page, &e) || !read_filter(q, &f, &e)) {
-        http_reply_err(q, &e);
-        return;
-    }
-    run_list(&f, page.cursor, page.limit, on_page, q);
-}
-
-static void on_one(void *arg, struct str json, struct str next, const struct err *e)
-{
-    (void)next;
-    if (e)
-        http_reply_err(arg, e);
+    if (query_page(q, &page, &e) && read_filter(q, &f, &e))
+        run_list(&f, page.cursor, page.limit, query_on_page, q);
     else
-        http_reply_json(arg, 200, json);
+        http_reply_err(q, &e);
 }
 
 void runs_get(struct http_req *q)
 {
-    run_get(http_segment(q, "id"), on_one, q);
+    run_get(http_segment(q, "id"), query_on_json, q);
+}
+
+/* The result alone. */
+
+static void on_value(void *arg, const struct kv_value *v, const struct err *e)
+{
+    struct http_req *q = arg;
+    char tag[24];
+    if (e) {
+        http_reply_err(q, e);
+        return;
+    }
+    snprintf(tag, sizeof tag, "\"%lld\"", (long long)v->version);
+    http_set_header(q, "etag", str_of(tag));
+    if (str_is(http_header(q, "if-none-match"), tag))
+        http_reply(q, 304, "application/json", (struct str){NULL, 0});
+    else
+        http_reply_json(q, 200, v->value);
+}
+
+void runs_output(struct http_req *q)
+{
+    result_value(http_segment(q, "id"), on_value, q);
 }
 
 /* 202 with the run's id and where to look. */
@@ -111,48 +138,4 @@ void runs_retry(struct http_req *q)
         return;
     }
     run_retry(http_segment(q, "id"), from_start, on_accepted, q);
-}
-
-void runs_dead_list(struct http_req *q)
-{
-    struct query_page page;
-    struct err e;
-    if (query_page(q, &page, &e))
-        dead_list(page.cursor, page.limit, on_page, q);
-    else
-        http_reply_err(q, &e);
-}
-
-static void reply_count(struct http_req *q, const char *name, int64_t n, const struct err *e)
-{
-    if (e) {
-        http_reply_err(q, e);
-        return;
-    }
-    struct buf out = {0};
-    buf_char(&out, '{');
-    buf_json_field_int(&out, name, n);
-    buf_char(&out, '}');
-    http_reply_json(q, 200, buf_view(&out));
-    buf_finish(&out);
-}
-
-static void on_retried(void *arg, int64_t n, const struct err *e)
-{
-    reply_count(arg, "retried", n, e);
-}
-
-void runs_dead_retry(struct http_req *q)
-{
-    dead_retry_all(on_retried, q);
-}
-
-static void on_purged(void *arg, int64_t n, const struct err *e)
-{
-    reply_count(arg, "purged", n, e);
-}
-
-void runs_dead_purge(struct http_req *q)
-{
-    dead_purge(on_purged, q);
 }

@@ -487,32 +487,3 @@ void run_cancel(struct str id, run_done_fn fn, void *arg)
 {
     change(id, true, false, fn, arg);
 }
-
-struct count_op {
-    run_done_fn fn;
-    void *arg;
-};
-
-static void on_count(void *arg, const struct reply *r, const struct err *e)
-{
-    struct count_op *op = arg;
-    op->fn(op->arg, e == NULL ? reply_int(r) : 0, e);
-    mem_free(op);
-}
-
-void dead_retry_all(run_done_fn fn, void *arg)
-{
-    struct count_op *op = mem_new(struct count_op);
-    *op = (struct count_op){fn, arg};
-    struct args a = {0};
-    args_int(&a, store_config()->set.event_log_max);
-    store_call("retry_all", a.n, a.v, on_count, op);
-    args_finish(&a);
-}
-
-void dead_purge(run_done_fn fn, void *arg)
-{
-    struct count_op *op = mem_new(struct count_op);
-    *op = (struct count_op){fn, arg};
-    store_call("purge", 0, NULL, on_count, op);
-}

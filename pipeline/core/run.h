@@ -127,15 +127,21 @@ void run_get(struct str id, run_json_fn fn, void *arg);
 /* Log lines from a position on (0: the first): json is an array of {"n","at","stage","line"}. */
 void run_log(struct str id, uint64_t from, size_t limit, run_json_fn fn, void *arg);
 
-/* Dead letters: failed after the last attempt. One dead letter with its input and attempts: run_get of its run. */
-void dead_list(struct str cursor, size_t limit, run_json_fn fn,
-               void *arg); /* [{"id","run","stage","key","error","attempts","at"}] */
 typedef void (*run_done_fn)(void *arg, int64_t n, const struct err *e);
 void run_retry(struct str id, bool from_start, run_done_fn fn,
                void *arg); /* ERR_NOT_FOUND, ERR_CONFLICT when it did not fail */
 void run_cancel(struct str id, run_done_fn fn, void *arg);
-void dead_retry_all(run_done_fn fn, void *arg); /* n: how many */
-void dead_purge(run_done_fn fn, void *arg);
+
+/* Dead letters: inputs that failed after the last attempt, newest first: [{"id","run","job","pipeline","stage","key","state","error","attempts","at"}]; "after":true: of what
+ * follows a run. The id is the run's, so a run whose branches failed has several lines. pipeline NULL: of all. */
+void dead_list(const char *pipeline, struct str cursor, size_t limit, run_json_fn fn, void *arg);
+/* The newest letter of a run with "input" (the value that failed), and "others" when there are more of that run. ERR_NOT_FOUND. */
+void dead_get(struct str run, run_json_fn fn, void *arg);
+/* n: how many. What fails again meanwhile is not taken up a second time. One run's: run_retry. */
+void dead_retry_all(const char *pipeline, run_done_fn fn, void *arg);
+/* Forgets them; their runs keep their state and can be retried as before. */
+void dead_purge(const char *pipeline, run_done_fn fn, void *arg);
+void dead_purge_run(struct str run, run_done_fn fn, void *arg); /* ERR_NOT_FOUND: it has none */
 
 /* The map: [{"name","stages":[{"id","name","watch","also","write","work","served","pending","running","waiting","dead"}]}] over the configuration and stages that are only in Redis. */
 void pipeline_map(run_json_fn fn, void *arg);

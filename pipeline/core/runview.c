@@ -489,40 +489,6 @@ void run_list(const struct run_filter *f, struct str cursor, size_t limit, run_j
     args_finish(&a);
 }
 
-static void on_letters(void *arg, const struct reply *r, const struct err *e)
-{
-    struct buf out = {0};
-    buf_char(&out, '[');
-    for (size_t i = 1; i < reply_len(r); i++) {
-        struct err why;
-        struct json *j = json_parse(reply_str(reply_at(r, i)), &why);
-        if (i != 1)
-            buf_char(&out, ',');
-        buf_char(&out, '{');
-        static const char *const names[] = {"id",  "run",   "pipeline", "stage",
-                                            "key", "state", "error"};
-        for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
-            buf_json_field(&out, names[k], json_str(json_get(j, names[k])));
-        buf_json_field_int(&out, "attempts", json_int(json_get(j, "attempts"), 0));
-        if (json_bool(json_get(j, "aside"), false))
-            buf_json_field_bool(&out, "after", true);
-        field_time(&out, "at", json_int(json_get(j, "at"), 0));
-        buf_char(&out, '}');
-        json_free(j);
-    }
-    buf_char(&out, ']');
-    finish_json(arg, &out, reply_str(reply_at(r, 0)), e);
-}
-
-void dead_list(struct str cursor, size_t limit, run_json_fn fn, void *arg)
-{
-    struct args a = {0};
-    args_add(&a, cursor);
-    args_int(&a, (int64_t)limit);
-    store_call("letters", a.n, a.v, on_letters, json_op(fn, arg));
-    args_finish(&a);
-}
-
 static void on_log(void *arg, const struct reply *r, const struct err *e)
 {
     struct json_op *op = arg;

@@ -68,17 +68,6 @@ local function view(_, a)
     return out
 end
 
--- A page of a time-ordered set, newest first: which members follow the cursor.
-local function page(set, cursor, limit)
-    local from = 0
-    if cursor ~= '' then
-        local rank = call('ZREVRANK', set, cursor)
-        if not rank then return {} end
-        from = rank + 1
-    end
-    return call('ZREVRANGE', set, from, from + limit - 1)
-end
-
 -- Runs with a record, newest first. keys: hm:runs*, hm:runbase, hm:run:*
 -- args: pipeline or "", cursor (a place in the list, as it is counted since the beginning of time) or "", limit, state or "", since ms
 -- returns: next cursor or "", then for each: run, and its state, pipeline, created, finished, error, record, started, delivery id
@@ -110,14 +99,6 @@ local function runs(_, a)
     return out
 end
 
--- Dead letters, newest first. keys: hm:dead, hm:letters   args: cursor or "", limit   returns: next cursor or "", then letters
-local function letters(_, a)
-    local members = page('hm:dead', a[1], tonumber(a[2]))
-    local out = {#members == tonumber(a[2]) and members[#members] or ''}
-    for _, m in ipairs(members) do out[#out + 1] = call('HGET', 'hm:letters', m) or '{}' end
-    return out
-end
-
 -- How much waits where. keys: hm:wait:*, hm:dead   args: stage...
 -- returns: for each: ready, claimed or delayed, parked, dead
 local function map(_, a)
@@ -141,7 +122,6 @@ end
 register('hm2_open', open)
 register('hm2_view', view)
 register('hm2_runs', runs)
-register('hm2_letters', letters)
 register('hm2_map', map)
 register('hm2_peek', peek)
 register('hm2_beat', beat)

@@ -359,38 +359,8 @@ local function cancel(_, a)
     return n
 end
 
--- Takes all dead letters up again, at most 1000 a call. keys: as retry   args: events kept   returns: how many
-local function retry_all(_, a)
-    local ms = now_ms()
-    local lines, n, rung = {}, 0, {}
-    for _, member in ipairs(call('ZRANGE', 'hm:dead', 0, 999)) do
-        local stage, key = string.match(member, '^([^\t]*)\t(.*)$')
-        local run, aside = revive(stage, key)
-        local added = call('ZADD', wait_name(stage), score_text(ms), key)
-        rung[stage] = true
-        if run and not aside then call('HINCRBY', run_name(run), 'open', added) end
-        n = n + 1
-        if run and not aside then
-            lines[#lines + 1] = 'run.queued\t' .. run .. '\t\t{"pipeline":"' .. (call('HGET', run_name(run), 'pipeline') or '') ..
-                '","cause":"retry","state":"queued","at":' .. score_text(ms) .. '}\n'
-        end
-    end
-    for stage in pairs(rung) do ring(stage) end
-    emit(lines, a[1], #lines)
-    return n
-end
-
--- Forgets dead letters (the runs keep their state). keys: hm:dead, hm:letters   returns: how many
-local function purge()
-    local n = call('ZCARD', 'hm:dead')
-    call('UNLINK', 'hm:dead', 'hm:letters')
-    return n
-end
-
 register('hm2_begin', begin)
 register('hm2_ledger', ledger)
 register('hm2_log', log)
 register('hm2_retry', retry)
 register('hm2_cancel', cancel)
-register('hm2_retry_all', retry_all)
-register('hm2_purge', purge)
