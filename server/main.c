@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One binary: the server, its client, and the child that hosts shared objects. */
+/* One binary: the server, its client, and the children that host shared objects and jq programs. */
 #include <stdio.h>
 #include <string.h>
 
 #include "cli.h"
 #include "demo.h"
 #include "serve.h"
+#include "work/filter.h"
 #include "work/work.h"
 
 int main(int argc, char **argv)
@@ -13,6 +14,8 @@ int main(int argc, char **argv)
     const char *command = argc > 1 ? argv[1] : "";
     if (strcmp(command, "extension-host") == 0)
         return work_extension_host_main(argc - 1, argv + 1);
+    if (strcmp(command, "filter-host") == 0)
+        return filter_host_main(argc - 1, argv + 1);
     bool demo = strcmp(command, "demo") == 0;
     if (!demo && strcmp(command, "serve") != 0)
         return cli_main(argc, argv);

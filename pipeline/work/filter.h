@@ -7,11 +7,17 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* out: the program's first output as JSON, empty when it gives none. ERR_UNPROCESSABLE: the program failed on this input, with jq's own words;
- * ERR_TIMEOUT: it took longer than the setting filter_timeout; ERR_UNAVAILABLE: no child. Fires once, never inside the call. */
+/* out: the program's first output as JSON, empty when it gives none. ERR_UNPROCESSABLE: the program failed on this input, with jq's own words, or
+ * needed too much memory; ERR_TIMEOUT: it took longer than the setting filter_timeout; ERR_UNAVAILABLE: no child, or too much waits.
+ * Fires once, never inside the call. program and json are copied. */
 typedef void (*filter_fn)(void *arg, struct str out, const struct err *e);
 void filter_run(struct str program, struct str json, filter_fn fn, void *arg);
-void filter_stop(void (*done)(void *arg), void *arg); /* what waits fails with ERR_CANCELLED */
+
+/* Does a `when:` with this output let its event pass? Not with false, null, or no output. */
+bool filter_passes(struct str out);
+
+void filter_stop(
+    void); /* what waits fails with ERR_CANCELLED; work_stop calls it, and waits for the children */
 
 int filter_host_main(int argc, char **argv); /* the child */
 

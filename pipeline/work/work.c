@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "net/loop.h"
+#include "work/filter.h"
 #include "work/pool.h"
 #include "work/runner.h"
 #include "work/value.h"
@@ -172,5 +173,6 @@ void work_stop(void (*done)(void *arg), void *arg)
     pool_stop_all();
     command_stop();
     request_stop();
+    filter_stop();
     loop_defer(on_all_ended, NULL);
 }

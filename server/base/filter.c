@@ -36,6 +36,7 @@ enum {
     DEPTH_MAX = 200,
     CHECK_S = 10,
     CHECK_MEMORY = 256 * 1024 * 1024,
+    STACK = 512 * 1024,
     GOOD_MAX = 1000, /* programs known to be good, so that a reload does not compile them again */
 };
 
@@ -442,8 +443,17 @@ static void explain(const struct tokens *t, struct heard *h, struct verdict *v)
     }
 }
 
+/* The stack counts as memory too: what it needs to report that there is no more, it gets in advance. */
+static void grow_stack(void)
+{
+    volatile char pages[STACK];
+    for (size_t i = 0; i < sizeof pages; i += 1024)
+        pages[i] = 0;
+}
+
 void filter_confine(size_t memory)
 {
+    grow_stack();
     unsetenv("HOME"); /* libjq would read ~/.jq */
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 #ifndef MAPS_TERABYTES
@@ -565,6 +575,21 @@ bool filter_check(struct str program, size_t *at, struct err *e)
     return good;
 }
 
+static void (*no_memory)(void);
+
+static void on_no_memory(void *unused)
+{
+    (void)unused; /* libjq 1.6 forgets it */
+    if (no_memory != NULL)
+        no_memory();
+    abort();
+}
+
+void filter_on_no_memory(void (*fn)(void))
+{
+    no_memory = fn;
+}
+
 /* Running, in a process that may break down. */
 
 struct filter {
@@ -578,6 +603,7 @@ struct filter *filter_new(struct str program, struct err *e)
     f->jq = jq_init();
     must(f->jq != NULL);
     jq_set_error_cb(f->jq, on_message, &f->heard);
+    jq_set_nomem_handler(f->jq, on_no_memory, NULL);
     char *text = mem_dup(program.p, program.n);
     bool good = jq_compile(f->jq, text) != 0;
     mem_free(text);
@@ -642,5 +668,6 @@ bool filter_apply(struct filter *f, struct str json, struct buf *out, struct err
     } else {
         jv_free(result);
     }
+    jq_start(f->jq, jv_null(), 0); /* lets go of the input */
     return good;
 }

@@ -23,6 +23,7 @@ bool filter_apply(struct filter *f, struct str json, struct buf *out, struct err
 void filter_free(struct filter *f);
 /* For such a process, before all that: no ~/.jq, no core, and so many bytes of memory more than it has now. */
 void filter_confine(size_t memory);
+void filter_on_no_memory(void (*fn)(void)); /* fn must end the process */
 
 void filter_finish(void); /* at the end of the process */
 
