@@ -36,6 +36,17 @@ export async function getPage(path) {
   return { items: Array.isArray(body) ? body : body.items || [], next: link ? link[1] : null };
 }
 
+/* All pages of a list, up to ten. */
+export async function getAll(path) {
+  const all = [];
+  for (let at = path, n = 0; at && n < 10; n++) {
+    const page = await getPage(at);
+    all.push(...page.items);
+    at = page.next;
+  }
+  return all;
+}
+
 export const keyPath = (key) => `/v1/kv/${key.split('/').map(encodeURIComponent).join('/')}`;
 
 /* { text, version }: the value as text, as it is stored. */

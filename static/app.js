@@ -8,21 +8,32 @@ import { say, Toasts } from './ui.js';
 import { setGlobals } from './keyboard.js';
 import { getJson, request } from './api.js';
 import { draw, go, onDraw } from './nav.js';
-import { Now, attention } from './views/now.js';
+import { Now, useNeeds } from './views/now.js';
 import { Deliveries } from './views/deliveries.js';
 import { Delivery } from './views/delivery.js';
 import { Runs } from './views/runs.js';
 import { Run } from './views/run.js';
 import { Pipelines } from './views/pipelines.js';
 import { Keys } from './views/keys.js';
+import { Jobs } from './views/jobs.js';
+import { Job } from './views/job.js';
+import { Schedules } from './views/schedules.js';
+import { deadCount, Letters } from './views/letters.js';
+import { Analytics } from './views/analytics.js';
+import { MorePages } from './views/more.js';
 import { Help } from './views/help.js';
 import { Palette } from './views/palette.js';
 
+/* bar: in the bar of a narrow screen, the others are behind "More"; apart: with a gap above. */
 const pages = [
-  { name: 'now', title: 'Now', key: 'n', view: Now },
-  { name: 'deliveries', title: 'Deliveries', key: 'd', view: Deliveries, one: Delivery },
-  { name: 'runs', title: 'Runs', key: 'r', view: Runs, one: Run },
-  { name: 'pipelines', title: 'Pipelines', key: 'p', view: Pipelines },
+  { name: 'now', title: 'Now', key: 'n', view: Now, bar: true },
+  { name: 'runs', title: 'Runs', key: 'r', view: Runs, one: Run, bar: true, apart: true },
+  { name: 'jobs', title: 'Jobs', key: 'j', view: Jobs, one: Job, bar: true },
+  { name: 'schedules', title: 'Schedules', key: 's', view: Schedules },
+  { name: 'deliveries', title: 'Deliveries', key: 'd', view: Deliveries, one: Delivery, bar: true },
+  { name: 'letters', title: 'Dead letters', key: 'l', view: Letters, apart: true },
+  { name: 'analytics', title: 'Analytics', key: 'a', view: Analytics },
+  { name: 'pipelines', title: 'Pipelines', key: 'p', view: Pipelines, apart: true },
   { name: 'keys', title: 'Keys', key: 'k', view: Keys, one: Keys },
 ];
 
@@ -160,8 +171,11 @@ function App() {
       return Boolean(p);
     },
   });
-  const needs = attention();
-  const counts = { now: needs.length ? ['red', needs.length] : null, runs: runningCount() };
+  const needs = useNeeds();
+  const dead = deadCount();
+  const counts = { now: needs.total ? ['red', needs.total] : null, runs: runningCount(), letters: dead ? ['red', dead > 999 ? '999+' : dead] : null };
+  const tab = (p) => html`<a class="tab ${p.bar ? '' : 'far'} ${p.apart ? 'apart' : ''}" href=${`#/${p.name}`} aria-current=${p === route.page ? 'page' : null}><${Icon} name=${p.name} /><span>${p.title}</span>
+    ${counts[p.name] ? html`<span class="count ${counts[p.name][0]}">${counts[p.name][1]}</span>` : null}</a>`;
   const View = route.id ? route.page.one : route.page.view;
   return html`
     <a class="skip" href="#main" onClick=${(e) => {
@@ -170,10 +184,10 @@ function App() {
     }}>Skip to the page</a>
     <header class="topbar"><div class="brand"><${Mark} /><span>hookmesh</span></div><${Badge} /><${Tools} theme=${theme} turnTheme=${turnTheme} open=${setDialog} /></header>
     <nav class="rail" aria-label="Pages"><a class="brand" href="#/now"><${Mark} /><span>hookmesh</span></a>
-      <div class="tabs">${pages.map((p) => html`<a class="tab" href=${`#/${p.name}`} aria-current=${p === route.page ? 'page' : null}><${Icon} name=${p.name} /><span>${p.title}</span>
-        ${counts[p.name] ? html`<span class="count ${counts[p.name][0]}">${counts[p.name][1]}</span>` : null}</a>`)}</div>
+      <div class="tabs">${pages.map(tab)}<button type="button" class="tab more-tab" aria-current=${route.page.bar ? null : 'page'} onClick=${() => setDialog('more')}><${Icon} name="more" /><span>More</span>${dead ? html`<span class="count red">${dead > 99 ? '99+' : dead}</span>` : null}</button></div>
       <div class="rail-foot"><div><${Badge} /></div><${Tools} theme=${theme} turnTheme=${turnTheme} open=${setDialog} /></div></nav>
-    ${store.locked ? html`<${Locked} />` : html`<main class="page" id="main" tabindex="-1" data-route=${`#/${route.page.name}${route.id ? `/${route.id}` : ''}`}><${View} key=${route.page.name + (route.id && route.page.name !== 'keys' ? route.id : '')} id=${route.id} query=${route.query} /></main>`}
+    ${store.locked ? html`<${Locked} />` : html`<main class="page" id="main" tabindex="-1" data-route=${`#/${route.page.name}${route.id ? `/${route.id}` : ''}`}><${View} key=${route.page.name + (route.id && route.page.name !== 'keys' ? route.id : '')} id=${route.id} query=${route.query} needs=${needs} /></main>`}
+    ${dialog === 'more' && html`<${MorePages} close=${() => setDialog(null)} pages=${pages.filter((p) => !p.bar)} counts=${counts} current=${route.page} />`}
     ${dialog === 'help' && html`<${Help} close=${() => setDialog(null)} pages=${pages} />`}
     ${dialog === 'palette' && html`<${Palette} close=${() => setDialog(null)} pages=${pages} turnTheme=${turnTheme} />`}
     <${Toasts} />`;

@@ -2,7 +2,7 @@
 /* The keyboard: one listener for the page. A view says what the keys do while it is shown; a dialog on top takes them all. */
 import { useEffect, useRef, useState } from './vendor/preact.js';
 
-let bindings = {}; /* of the view: { move, open, replay, copy, filter } */
+let bindings = {}; /* of the view: { move, open, replay, drop, copy, filter } */
 let globals = {}; /* of the shell: { help, palette, close, dialog, go } */
 let pending = ''; /* "g" of "g r" */
 
@@ -48,7 +48,7 @@ function press(e) {
   if (key === 'Enter') return !e.target.closest('a, button, summary') && call('open');
   if (key === 'j' || key === 'ArrowDown') return (key === 'j' || e.target.closest('.row')) && call('move', 1);
   if (key === 'k' || key === 'ArrowUp') return (key === 'k' || e.target.closest('.row')) && call('move', -1);
-  const name = { f: 'filter', '/': 'filter', r: 'replay', c: 'copy', u: 'up' }[key];
+  const name = { f: 'filter', '/': 'filter', r: 'replay', c: 'copy', x: 'drop', u: 'up' }[key];
   return name ? call(name) : false;
 }
 
@@ -91,6 +91,6 @@ export function useSelection(items, actions) {
     focusRow(next.id);
   };
   const with_ = (f) => f && (() => current && f(current));
-  useKeys({ move, open: with_(actions.open), replay: with_(actions.replay), copy: with_(actions.copy), filter: actions.filter, up: actions.up });
+  useKeys({ move, open: with_(actions.open), replay: actions.replay && with_(actions.replay), drop: actions.drop && with_(actions.drop), copy: with_(actions.copy), filter: actions.filter, up: actions.up });
   return { ref, picked, pick };
 }

@@ -142,6 +142,13 @@ export function liveConnect({ onBatch, onState }) {
     drop(topic) {
       if (topics.delete(topic)) send({ op: 'unsubscribe', topics: [topic] });
     },
+    /* Asks for the snapshot of a topic anew. */
+    again(topic) {
+      if (!topics.has(topic)) return;
+      topics.set(topic, false);
+      send({ op: 'unsubscribe', topics: [topic] });
+      send({ op: 'subscribe', topics: [topic] });
+    },
     retryNow: connect,
   };
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the page knows. Snapshots replace a part, events patch single items; an item that changes is a new object, an item that does not is the
  * same one, so a list draws only the rows that changed. All lists are bounded. Applying an event twice does no harm. */
+import { when } from './times.js';
 
 const most = { list: 400, log: 2000, keys: 2000 };
 
@@ -15,6 +16,8 @@ export const store = {
   rateAt: Math.floor(Date.now() / 1000),
   pulses: new Map(), /* stage id -> { at: when it last did something, count: in this second, rate: in the last one } */
   status: null,
+  /* Numbers that move when something happened; what is asked from the API instead of told here is asked anew when one of them has (see data.js). */
+  stamps: { synced: 0, began: 0, ended: 0, ticked: 0, letters: 0 },
 };
 
 /* Items by id in the order of their coming; the array that is drawn, newest first, is made when somebody looks. */
@@ -47,9 +50,6 @@ function listReset(list, items) {
   list.next = undefined;
 }
 
-/* Times come as RFC 3339 or as ms since 1970. */
-export const when = (x) => (typeof x === 'number' ? x : x ? Date.parse(x) : 0);
-
 export const ended = (state) => !['queued', 'running', 'waiting'].includes(state);
 
 function runPatch(run, ev) {
@@ -72,10 +72,12 @@ function runPatch(run, ev) {
       return { ...d, state: d.state || 'succeeded', finished: d.finished || d.at };
     case 'run.failed':
       return { ...d, finished: d.finished || d.at };
+    case 'run.skipped':
+      return { ...d, state: 'skipped', reason: d.reason || d.error, error: undefined, created: (run && run.created) || d.created || d.at, finished: d.finished || d.at };
     case 'step.started':
     case 'step.done':
     case 'step.failed':
-      return run && run.state === 'queued' ? { state: 'running', started: d.at } : {};
+      return run && (run.state === 'queued' || run.state === 'waiting') ? { state: 'running', started: d.at } : {};
     default:
       return {};
   }
@@ -92,7 +94,7 @@ export const stageName = (stage) => stage.slice(stage.lastIndexOf('.') + 1);
 
 function onRunEvent(ev) {
   const known = store.runs.index.get(ev.run);
-  const makes = ev.type === 'run.queued' || ev.type === 'run.failed';
+  const makes = ['run.queued', 'run.failed', 'run.skipped'].includes(ev.type);
   if (known || makes) {
     const patch = { ...runPatch(known, ev), id: ev.run };
     if (known && ev.type.startsWith('step.')) patch.lit = { ...known.lit, [stageName(ev.data.stage)]: stepState(ev) };
@@ -114,6 +116,7 @@ function onOpenRun(ev) {
     }
   } else {
     data = { ...data, ...runPatch(data, ev), id: ev.run };
+    if (ev.type === 'run.queued') data.whole = false;
   }
   if (ev.type.startsWith('step.')) data.steps = stepsPatched(data.steps || [], ev);
   if (ev.type === 'step.done' && ev.key) data.keys = keysPatched(data.keys || [], ev.key, ev.data.out_version, ev.data.size);
@@ -126,7 +129,7 @@ function onOpenRun(ev) {
 function stepsPatched(steps, ev) {
   const d = ev.data;
   const name = stageName(d.stage);
-  const old = steps.find((s) => stageName(s.stage) === name);
+  const old = steps.find((s) => s.stage === d.stage) || steps.find((s) => !s.after && stageName(s.stage) === name);
   if (old && old.at && d.at < when(old.at)) return steps;
   const step = { ...old, stage: old ? old.stage : d.stage, name, state: stepState(ev), attempt: d.attempt || (old && old.attempt) || 1, at: d.at };
   if (ev.type === 'step.done') {
@@ -193,12 +196,13 @@ function countRate(n) {
 export const tickRate = () => countRate(0);
 
 function onSnapshot(m) {
+  if (m.topics.includes('runs')) store.stamps.synced++;
   for (const t of m.topics) {
     const d = m.data[t];
     if (t === 'runs') listReset(store.runs, d);
     else if (t === 'deliveries') listReset(store.deliveries, d);
     else if (t === 'pipelines') store.pipelines = d;
-    else if (t.startsWith('run:') && store.run && t === `run:${store.run.id}`) store.run = { id: store.run.id, loaded: true, data: d && { log: [], ...d } };
+    else if (t.startsWith('run:') && store.run && t === `run:${store.run.id}`) store.run = { id: store.run.id, loaded: true, data: d && { log: [], ...d, whole: ended(d.state) } };
     else if (t.startsWith('keys:') && t === `keys:${store.keys.pattern}`) store.keys = { ...store.keys, loaded: true, map: new Map(d.map((k) => [k.key, k])) };
   }
 }
@@ -214,6 +218,17 @@ function onEvent(ev) {
   if (ev.key) onKeyEvent(ev);
 }
 
+/* What an event makes old. */
+function stamp(ev) {
+  const s = store.stamps;
+  const d = ev.data;
+  if (ev.type === 'run.queued') s.began++;
+  if (ev.type === 'run.done' || ev.type === 'run.failed' || ev.type === 'run.skipped') s.ended++;
+  if ((ev.type === 'run.queued' || ev.type === 'run.skipped') && (d.cause === 'schedule' || d.schedule)) s.ticked++;
+  if ((ev.type === 'step.failed' && d.state) || (ev.type === 'run.failed' && d.state !== 'cancelled') || (ev.type === 'run.queued' && d.cause === 'retry')) s.letters++;
+  if (ev.type === 'config') s.synced++;
+}
+
 export function applyBatch(batch) {
   let events = 0;
   for (const m of batch) {
@@ -222,6 +237,7 @@ export function applyBatch(batch) {
     } else {
       events++;
       onEvent(m);
+      stamp(m);
     }
   }
   countRate(events);

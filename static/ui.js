@@ -2,7 +2,7 @@
 /* The small parts: states, times, ids, buttons, empty pages, JSON, messages. */
 import { html, useState, useEffect, useRef } from './vendor/preact.js';
 import { Icon } from './icons.js';
-import { when } from './store.js';
+import { ago, when } from './times.js';
 
 /* state or outcome -> colour, icon, word */
 const looks = {
@@ -22,13 +22,6 @@ export function State({ of, pill }) {
 
 /* Relative times age by themselves: one timer writes into the elements, no page is drawn anew. */
 const clocks = new Map();
-const units = [[60, 1, 's'], [3600, 60, 'm'], [86400, 3600, 'h'], [Infinity, 86400, 'd']];
-export function ago(ms, now = Date.now()) {
-  const s = Math.max(0, (now - ms) / 1000);
-  if (s < 2) return 'now';
-  const [, size, unit] = units.find(([most]) => s < most);
-  return `${Math.floor(s / size)}${unit} ago`;
-}
 setInterval(() => {
   const now = Date.now();
   for (const [element, ms] of clocks) {
@@ -49,15 +42,6 @@ export function Time({ at }) {
   if (!ms) return null;
   const d = new Date(ms);
   return html`<time ref=${ref} dateTime=${d.toISOString()} title=${`${d.toLocaleString()} (${d.toISOString()})`}>${ago(ms)}</time>`;
-}
-
-export function duration(ms) {
-  if (ms === undefined || ms === null || Number.isNaN(ms)) return '';
-  if (ms < 1) return '<1 ms';
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60000) return `${(ms / 1000).toFixed(ms < 10000 ? 1 : 0)} s`;
-  const s = Math.round(ms / 1000);
-  return s < 3600 ? `${Math.floor(s / 60)} m ${s % 60} s` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} m`;
 }
 
 export function size(bytes) {
@@ -135,7 +119,7 @@ export function Empty({ icon, title, text, command }) {
 }
 
 export function Note({ colour = 'red', icon = 'bad', title, at, children }) {
-  return html`<section class="note ${colour}" aria-label=${title}><${Icon} name=${icon} size=${18} /><div class="grow"><div class="note-head"><h2>${title}</h2>${at && html`<${Time} at=${at} />`}</div>${children}</div></section>`;
+  return html`<section class="note ${colour}" aria-label=${typeof title === 'string' ? title : null}><${Icon} name=${icon} size=${18} /><div class="grow"><div class="note-head"><h2>${title}</h2>${at && html`<${Time} at=${at} />`}</div>${children}</div></section>`;
 }
 
 /* JSON as coloured text, built as nodes. Very large values are shown plain. */

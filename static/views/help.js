@@ -5,8 +5,8 @@ import { Icon } from '../icons.js';
 import { Dialog } from './dialog.js';
 
 const groups = [
-  ['In a list', [['j', 'next'], ['k', 'previous'], ['Enter', 'open'], ['r', 'retry a run, replay a delivery'], ['c', 'copy its id'], ['f', 'filter']]],
-  ['Everywhere', [['Ctrl K', 'go to a page, run or key'], ['u', 'back to the list'], ['?', 'this help'], ['Esc', 'close']]],
+  ['In a list', [['j', 'next'], ['k', 'previous'], ['Enter', 'open'], ['r', 'run a job, retry a run or letter, replay a delivery'], ['x', 'drop a dead letter'], ['c', 'copy its id or name'], ['f', 'filter']]],
+  ['Everywhere', [['Ctrl K', 'go to a page, job, run or key'], ['u', 'back to the list'], ['?', 'this help'], ['Esc', 'close']]],
 ];
 
 export function Help({ close, pages }) {

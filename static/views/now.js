@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The start page: what needs me, then what happens. */
-import { html, useEffect, useState } from '../vendor/preact.js';
-import { store, listItems, when } from '../store.js';
-import { getPage, post } from '../api.js';
-import { Act, ago, Empty, Note, number, say, State } from '../ui.js';
+import { html } from '../vendor/preact.js';
+import { store, listItems } from '../store.js';
+import { ago, when } from '../times.js';
+import { post } from '../api.js';
+import { Act, Empty, Note, number, say } from '../ui.js';
 import { Icon } from '../icons.js';
 import { useSelection } from '../keyboard.js';
 import { draw, path } from '../nav.js';
+import { jobName } from '../jobs.js';
 import { Rows } from './list.js';
+import { deadCount, retryLetter, useLetters } from './letters.js';
+import { useData } from '../data.js';
 import { drawRun, failedStates, NoRuns, runExtra, runKeys, retryRun } from './runs.js';
 import { drawDelivery, NoDeliveries, replay, troubled } from './deliveries.js';
 
 const day = 86400000;
 
 /* Groups of what needs a person, from what the page knows live. */
-export function attention() {
+function attention() {
   const groups = new Map();
   const add = (key, make, item) => {
     if (!groups.has(key)) groups.set(key, { key, items: [], ...make() });
@@ -43,7 +47,11 @@ try {
 
 function putAside(group) {
   seen[group.key] = latest(group);
-  const recent = Object.entries(seen).filter(([, at]) => Date.now() - at < 7 * day);
+  keepSeen();
+}
+
+function keepSeen() {
+  const recent = Object.entries(seen).filter(([key, at]) => key.startsWith('missed:') || Date.now() - at < 7 * day);
   try {
     localStorage.setItem('hookmesh.seen', JSON.stringify(Object.fromEntries(recent)));
   } catch { /* for this page only */ }
@@ -65,7 +73,7 @@ function Need({ group }) {
     const retryAll = async () => {
       for (const r of group.items.slice(0, 100)) await retryRun(r.id);
     };
-    return html`<${Note} colour="red" icon="dead" title=${`${n === 1 ? 'A run' : `${n} runs`} of ${first.pipeline} failed`} at=${first.finished || first.created}>
+    return html`<${Note} colour="red" icon="dead" title=${`${n === 1 ? 'A run' : `${n} runs`} of ${jobName(first.pipeline)} failed`} at=${first.finished || first.created}>
       <pre class="error clamp">${first.error || 'No reason was recorded.'}</pre>
       <div class="tools"><a class="btn small" href=${n === 1 ? path('runs', first.id) : '#/runs?state=failed'}>${n === 1 ? 'Open' : 'Show them'}</a>
         <${Act} small icon="retry" label=${n === 1 ? 'Retry' : `Retry ${Math.min(n, 100)}`} run=${retryAll} /><button type="button" class="btn small bare" title="Until the next one comes" onClick=${() => putAside(group)}>Put aside</button></div><//>`;
@@ -74,13 +82,6 @@ function Need({ group }) {
     <p class="wrap clamp">${first.reason}</p>
     <div class="tools"><a class="btn small" href=${n === 1 ? path('deliveries', first.id) : `#/deliveries?outcome=${first.outcome}`}>${n === 1 ? 'Open' : 'Show them'}</a>
       ${n === 1 && html`<${Act} small icon="retry" label="Replay" run=${() => replay(first.id)} />`}<button type="button" class="btn small bare" title="Until the next one comes" onClick=${() => putAside(group)}>Put aside</button></div><//>`;
-}
-
-/* Dead letters of documents and of runs older than the list; counted by the map's stages. */
-function deadCount() {
-  let n = 0;
-  for (const p of store.pipelines || []) for (const s of p.stages) n += s.dead || 0;
-  return n;
 }
 
 function Pulse() {
@@ -104,25 +105,31 @@ function Figures() {
     <div class="figure wide"><div><b>${number(minute)}</b><span>events in a minute</span></div><${Pulse} /></div></div>`;
 }
 
-export function Now() {
-  const needs = attention();
+/* Everything that needs a person: live, and what is asked for when events say that it changed. */
+export function useNeeds() {
+  const groups = attention();
+  const dead = deadCount();
+  const letters = useLetters(dead > 0).data;
+  const schedules = useData('/v1/schedules?next=1', store.stamps.synced).data;
+  const told = new Set(groups.flatMap((g) => (g.kind === 'run' ? g.items.map((r) => r.id) : [])));
+  const known = dead && letters ? letters.items : [];
+  const undelivered = known.filter((l) => l.after);
+  const other = known.filter((l) => !l.after && !told.has(l.run));
+  const late = (schedules || []).filter((s) => s.missed > (seen[`missed:${s.name}`] || 0));
+  return { groups, undelivered, other, late, dead, total: groups.length + [undelivered, other, late].filter((x) => x.length).length };
+}
+
+export function Now({ needs: all }) {
+  const { groups: needs, undelivered, other, late, dead, total } = all;
   const runs = listItems(store.runs).slice(0, 10);
   const deliveries = listItems(store.deliveries).slice(0, 6);
   const selection = useSelection(runs, runKeys);
-  const [letters, setLetters] = useState([]);
-  const dead = deadCount();
-  useEffect(() => {
-    if (dead) getPage('/v1/dlq?limit=50').then((p) => setLetters(p.items)).catch(() => {});
-    else setLetters([]);
-  }, [dead]);
-  const told = new Set(needs.flatMap((g) => (g.kind === 'run' ? g.items.map((r) => r.id) : [])));
-  const other = letters.filter((l) => !told.has(l.run));
-  const total = needs.length + (other.length ? 1 : 0);
   const ready = store.runs.loaded && store.deliveries.loaded;
   return html`<div class="head"><h1>${!ready ? 'Now' : total ? `${total} ${total === 1 ? 'thing needs' : 'things need'} you` : 'Nothing needs you'}</h1>
-      <span class="sub">${store.status ? `hookmesh ${store.status.version}, up since ${ago(when(store.status.started)).replace(' ago', '')}` : ''}</span></div>
+      <span class="sub">${store.status ? `hookmesh ${store.status.version}, up for ${ago(when(store.status.started)).replace(' ago', '').replace('now', '1s')}` : ''}</span></div>
     <div class="stack">
-      ${(needs.length > 0 || other.length > 0) && html`<div class="needs">${needs.slice(0, 6).map((g) => html`<${Need} key=${g.key} group=${g} />`)}
+      ${total > 0 && html`<div class="needs">${needs.slice(0, 6).map((g) => html`<${Need} key=${g.key} group=${g} />`)}
+        ${undelivered.length > 0 && html`<${Undelivered} letters=${undelivered} />`}${late.length > 0 && html`<${Missed} late=${late} />`}
         ${other.length > 0 && html`<${Letters} letters=${other} dead=${dead} />`}</div>`}
       <${Figures} />
       ${ready && !runs.length && !deliveries.length ? html`<section class="panel"><${Welcome} /></section>` : html`<section class="panel" aria-label="Latest runs"><header><h2>Latest runs</h2><div class="tools"><a class="btn small bare" href="#/runs">All runs<${Icon} name="right" size=${13} /></a></div></header>
@@ -145,5 +152,29 @@ function Letters({ letters, dead }) {
   return html`<${Note} colour="red" icon="dead" title=${`${number(dead)} ${dead === 1 ? 'input' : 'inputs'} in the dead letters`} at=${first.at}>
     <p class="wrap"><span class="mono">${first.stage}</span> gave up on <a class="link mono" href=${path('runs', first.run)}>${first.key}</a></p>
     <pre class="error clamp">${first.error}</pre>
-    <div class="tools"><a class="btn small" href=${path('runs', first.run)}>Open the last</a><${Act} small icon="retry" label=${`Retry all ${number(dead)}`} run=${retryAll} /><${State} of="dead" /></div><//>`;
+    <div class="tools"><a class="btn small" href="#/letters">Show them</a><${Act} small icon="retry" label=${`Retry all ${number(dead)}`} run=${retryAll} /></div><//>`;
+}
+
+/* Results that did not arrive although their runs succeeded. */
+function Undelivered({ letters }) {
+  const [first] = letters;
+  const n = letters.length;
+  const retryAll = async () => {
+    for (const l of letters) await retryLetter(l);
+  };
+  return html`<${Note} colour="red" icon="mail" title=${`${number(n)} ${n === 1 ? 'result was' : 'results were'} not delivered`} at=${first.at}>
+    <p class="wrap"><span class="mono">${first.stage.replace(/^job\./, '')}</span></p><pre class="error clamp">${first.error}</pre>
+    <div class="tools"><a class="btn small" href=${n === 1 ? path('runs', first.run) : '#/letters'}>${n === 1 ? 'Open the run' : 'Show them'}</a><${Act} small icon="retry" label=${n === 1 ? 'Send again' : `Send all ${number(n)} again`} run=${retryAll} /></div><//>`;
+}
+
+/* Fires that passed while no server was up, since they were put aside. */
+function Missed({ late }) {
+  const n = late.reduce((a, s) => a + s.missed - (seen[`missed:${s.name}`] || 0), 0);
+  const aside = () => {
+    for (const s of late) seen[`missed:${s.name}`] = s.missed;
+    keepSeen();
+  };
+  return html`<${Note} colour="amber" icon="schedules" title=${`${number(n)} ${n === 1 ? 'fire was' : 'fires were'} missed`}>
+    <p class="wrap">${late.slice(0, 3).map((s) => jobName(s.job || s.name)).join(', ')}${late.length > 3 ? ` and ${late.length - 3} more` : ''}: no server was up in time. What happens then is the job’s misfire: skip, once or all.</p>
+    <div class="tools"><a class="btn small" href="#/schedules">Schedules</a><button type="button" class="btn small bare" onClick=${aside}>Put aside</button></div><//>`;
 }

@@ -8,20 +8,23 @@ import { Icon } from '../icons.js';
 import { go, path } from '../nav.js';
 import { Dialog } from './dialog.js';
 import { matches, wordsOf } from './list.js';
+import { isJob } from '../jobs.js';
+import { useJobs } from './jobs.js';
 import { runTitle } from './runs.js';
 import { deliveryTitle } from './deliveries.js';
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-function choices({ words, text, pages, turnTheme, keys }) {
+function choices({ words, text, pages, turnTheme, keys, jobs }) {
   const out = [];
   for (const p of pages) if (matches(words, p.title)) out.push({ icon: p.name, name: p.title, hint: `g ${p.key}`, run: () => go(`#/${p.name}`) });
   if (matches(words, 'turn theme light dark')) out.push({ icon: 'auto', name: 'Turn the theme', hint: 'light, dark, system', run: turnTheme });
   const failed = [['#/runs?state=failed', 'runs', 'Failed runs'], ['#/deliveries?outcome=rejected', 'deliveries', 'Rejected deliveries']];
   for (const [href, icon, name] of failed) if (matches(words, name)) out.push({ icon, name, hint: 'show', run: () => go(href) });
   if (!words.length) return out;
+  for (const j of jobs) if (matches(words, `${j.name} ${j.description || ''}`)) out.push({ icon: 'jobs', name: j.name, hint: j.type, run: () => go(path('jobs', j.name)) });
   for (const p of store.pipelines || []) {
-    for (const s of p.stages) if (matches(words, `${s.id} ${s.watch}`)) out.push({ icon: 'pipelines', name: s.id, hint: 'stage', run: () => go('#/pipelines') });
+    for (const s of isJob(p.name) ? [] : p.stages) if (matches(words, `${s.id} ${s.watch}`)) out.push({ icon: 'pipelines', name: s.id, hint: 'stage', run: () => go('#/pipelines') });
   }
   const some = (list, title) => listItems(list).filter((x) => matches(words, `${x.id} ${title(x)} ${x.pipeline || ''} ${x.delivery || ''}`)).slice(0, 6);
   for (const r of some(store.runs, runTitle)) out.push({ icon: 'runs', name: runTitle(r), mono: r.id, state: r.state, at: r.created, run: () => go(path('runs', r.id)) });
@@ -51,7 +54,8 @@ export function Palette({ close, pages, turnTheme }) {
       stop.abort();
     };
   }, [text]);
-  const found = choices({ words, text, pages, turnTheme, keys });
+  const jobs = useJobs().data || [];
+  const found = choices({ words, text, pages, turnTheme, keys, jobs });
   const current = Math.min(at, found.length - 1);
   useEffect(() => {
     const row = list.current && list.current.children[current];
@@ -72,8 +76,8 @@ export function Palette({ close, pages, turnTheme }) {
     }
   };
   return html`<${Dialog} label="Go to" close=${close} class="palette"><div class="palette-field"><${Icon} name="search" size=${18} />
-      <input type="text" autofocus role="combobox" aria-expanded="true" aria-controls="palette-list" aria-activedescendant=${found.length ? `choice-${current}` : null} aria-label="Go to a page, run or key"
-        placeholder="Go to a page, run, delivery or key" value=${text} spellcheck=${false} autocomplete="off" onInput=${(e) => {
+      <input type="text" autofocus role="combobox" aria-expanded="true" aria-controls="palette-list" aria-activedescendant=${found.length ? `choice-${current}` : null} aria-label="Go to a page, job, run or key"
+        placeholder="Go to a page, job, run, delivery or key" value=${text} spellcheck=${false} autocomplete="off" onInput=${(e) => {
     setText(e.target.value);
     setAt(0);
   }} onKeyDown=${onKeyDown} /><kbd>Esc</kbd></div>

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One run, as it happens: its keys and steps on one line from the trigger to the result, the report if a value holds one, the log. */
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
-import { store, ended, when } from '../store.js';
-import { post } from '../api.js';
-import { Act, copyText, Copy, duration, Empty, Id, Json, KeyName, look, Note, say, size, State, Time } from '../ui.js';
+import { store, ended, listItems } from '../store.js';
+import { duration, when, zoned } from '../times.js';
+import { getPage, post } from '../api.js';
+import { Act, copyText, Copy, Empty, Id, Json, KeyName, look, Note, say, shortId, size, State, Time } from '../ui.js';
 import { Icon } from '../icons.js';
+import { useData } from '../data.js';
+import { failedAfter, isJob, jobName, ownSteps } from '../jobs.js';
 import { useKeys } from '../keyboard.js';
 import { draw, go, path } from '../nav.js';
+import { After } from './after.js';
 import { Markdown } from '../markdown.js';
-import { failedStates, retryRun, runCause, runTitle, runTook } from './runs.js';
+import { causeWords, failedStates, retryRun, runTitle, runTook, waitsUntil } from './runs.js';
 import { reportOf, useValues } from './values.js';
 
 /* Follows run ID on the live stream while the page is open. */
@@ -23,6 +27,13 @@ function useRun(id) {
     };
   }, [id]);
   const open = store.run && store.run.id === id ? store.run : { loaded: false, data: null };
+  /* Which stages follow the end is known behind it. */
+  const stale = Boolean(open.data && open.loaded && ended(open.data.state) && !open.data.whole);
+  useEffect(() => {
+    if (!stale) return undefined;
+    const t = setTimeout(() => store.connection.again(`run:${id}`), 400);
+    return () => clearTimeout(t);
+  }, [stale, id]);
   const listed = store.runs.index.get(id);
   return { loaded: open.loaded, run: open.data || (listed ? { steps: [], keys: [], log: [], ...listed } : null) };
 }
@@ -34,25 +45,28 @@ export function Run({ id }) {
   useKeys({
     up: () => go('#/runs'),
     copy: () => copyText(id, 'Run id copied'),
-    replay: () => run && ended(run.state) && retry(run.state === 'succeeded').catch((e) => say(e.message, 'bad')),
+    replay: () => run && ended(run.state) && retry(run.state === 'succeeded' && !failedAfter(run).length).catch((e) => say(e.message, 'bad')),
   });
   if (!run) {
     return html`<${Back} /><div class="panel"><${Empty} icon="runs" title=${loaded ? 'There is no such run' : 'Loading the run'}
       text=${loaded ? 'It may have been removed with the oldest ones, or not have begun: if it comes, it appears here.' : ''} /></div>`;
   }
   const bad = failedStates.includes(run.state);
+  const children = useChildren(run);
   const report = reportOf(run.keys, values);
   return html`<${Back} />
     <div class="head"><h1 class="wrap">${runTitle(run)}</h1><${State} of=${run.state} pill /><span class="sub">${runTook(run)}</span>
       <div class="tools">${!ended(run.state) && html`<${Act} icon="stop" label="Cancel" run=${() => post(`/v1/runs/${encodeURIComponent(id)}/cancel`)} />`}
-        ${ended(run.state) && !bad && html`<${Act} icon="retry" label="Run again" run=${() => retry(true)} title="From the start" />`}</div></div>
-    <dl class="facts flat"><div class="fact"><dt>Run</dt><dd><${Id} id=${run.id} /></dd></div>
-      <div class="fact"><dt>Pipeline</dt><dd><a class="link" href="#/pipelines">${run.pipeline}</a></dd></div>
-      <div class="fact"><dt>Cause</dt><dd>${run.delivery_id ? html`<a class="link" href=${path('deliveries', run.delivery_id)}>${runCause(run) || run.cause}</a>` : runCause(run) || run.cause}</dd></div>
-      ${run.created && html`<div class="fact"><dt>Started</dt><dd><${Time} at=${run.created} /></dd></div>`}</dl>
+        ${ended(run.state) && !bad && run.state !== 'skipped' && html`<${Act} icon="retry" label="Run again" run=${() => retry(true)} title="From the start" />`}</div></div>
+    <${Cause} run=${run} />
     ${bad && html`<${Failure} run=${run} retry=${retry} />`}
+    ${run.state === 'skipped' && html`<${Note} colour="gray" icon="skip" title="This run did not start"><p class="wrap reason">${run.reason || run.error || 'No reason was recorded.'}</p>
+      ${isJob(run.pipeline) && html`<p class="dim">What happens when runs overlap or come too often stands in the definition of <a class="link" href=${path('jobs', jobName(run.pipeline))}>${jobName(run.pipeline)}</a>.</p>`}<//>`}
+    ${waitsUntil(run) > 0 && html`<${Note} colour="amber" icon="wait" title=${html`Starts <${Time} at=${waitsUntil(run)} />`}><p class="wrap">${'It was put off by a delay, a debounce or a rate limit; a newer start may still join it or take its place.'}</p><//>`}
+    ${ended(run.state) && !bad && failedAfter(run).length > 0 && html`<${Undelivered} run=${run} retry=${retry} />`}
     <div class="run-grid">
-      <section class="panel run-line" aria-label="Steps"><header><h2>Steps</h2><span class="tools">${progress(run)}</span></header><${Line} run=${run} values=${values} /></section>
+      <div class="stack"><section class="panel run-line" aria-label="Steps"><header><h2>Steps</h2><span class="tools">${progress(run)}</span></header><${Line} run=${run} values=${values} /></section>
+        <${After} run=${run} runs=${children} /></div>
       <div class="stack">
         ${report && html`<section class="panel" aria-label="Report"><header><${Icon} name="report" /><h2>Report</h2><div class="tools"><${Copy} text=${report} label="Copy the report as Markdown" /></div></header>
           <div class="pad"><${Markdown} text=${report} /></div></section>`}
@@ -60,9 +74,43 @@ export function Run({ id }) {
       </div></div>`;
 }
 
+/* The runs that this one caused: those that the page knows, and those from before it was open. */
+function useChildren(run) {
+  const id = run && run.id;
+  const since = run && when(run.created);
+  const url = since ? `/v1/runs?cause=job,agent&since=${new Date(since).toISOString()}&limit=200` : null;
+  const { data } = useData(run && run.steps.some((s) => s.after) ? url : null, run && run.finished ? 1 : 0, getPage);
+  if (!id) return [];
+  const live = listItems(store.runs).filter((r) => r.parent === id);
+  const older = data ? data.items.filter((r) => r.parent === id && !store.runs.index.has(r.id)) : [];
+  return [...live, ...older];
+}
+
 function progress(run) {
-  const done = run.steps.filter((s) => s.state === 'succeeded').length;
-  return run.steps.length ? `${done} of ${run.steps.length} done` : '';
+  const own = ownSteps(run);
+  const done = own.filter((s) => s.state === 'succeeded').length;
+  return own.length ? `${done} of ${own.length} done` : '';
+}
+
+/* Who or what started it, with the way there. */
+function Cause({ run }) {
+  const job = jobName(run.pipeline);
+  const at = zoned(run.scheduled_at);
+  const s = run.summary || {};
+  const parent = run.parent && store.runs.index.get(run.parent);
+  const ref = s.ref && s.ref.replace(/^refs\/(heads|tags)\//, '');
+  return html`<dl class="facts flat"><div class="fact"><dt>Run</dt><dd><${Id} id=${run.id} /></dd></div>
+    <div class="fact"><dt>${isJob(run.pipeline) ? 'Job' : 'Pipeline'}</dt><dd><a class="link" href=${isJob(run.pipeline) ? path('jobs', job) : '#/pipelines'}>${job}</a></dd></div>
+    <div class="fact"><dt>Cause</dt><dd>${run.delivery_id ? html`<a class="link" href=${path('deliveries', run.delivery_id)}>${[s.sender && `by ${s.sender}`, ref, causeWords(run)].filter(Boolean).join(' · ')}</a>`
+    : run.cause === 'schedule' ? html`<a class="link" href="#/schedules"><${Icon} name="schedules" size=${13} />${run.schedule && run.schedule !== job ? `${run.schedule}, ` : ''}${at ? `${at.date}, ${at.time} ${at.offset === '+00:00' ? 'UTC' : at.offset}` : 'on schedule'}</a>` : run.parent ? html`${run.cause === 'agent' ? `${causeWords(run)} in` : 'after'} <a class="link" href=${path('runs', run.parent)}>${parent ? jobName(parent.pipeline) : 'run'} <span class="mono">${shortId(run.parent)}</span></a>${run.depth > 1 ? html` <span class="dim">${run.depth} deep</span>` : null}` : causeWords(run)}</dd></div>
+    ${run.created && html`<div class="fact"><dt>Started</dt><dd><${Time} at=${run.created} /></dd></div>`}</dl>`;
+}
+
+/* It succeeded, but not all of what follows it did. */
+function Undelivered({ run, retry }) {
+  const failed = failedAfter(run);
+  return html`<${Note} colour="red" icon="mail" title=${failed.length === 1 ? 'What follows the run failed' : `${failed.length} of what follows the run failed`}><p class="wrap">The run itself is not changed by that. Mend what the error names, then retry: only what failed is done again.</p>
+    <div class="tools"><${Act} main icon="retry" label="Retry" title="Only what failed (r)" run=${() => retry(false)} /></div><//>`;
 }
 
 function Back() {
@@ -70,7 +118,7 @@ function Back() {
 }
 
 function Failure({ run, retry }) {
-  const step = run.steps.find((s) => s.error || s.state === 'failed');
+  const step = ownSteps(run).find((s) => s.error || s.state === 'failed');
   const name = step ? step.name || step.stage : '';
   const what = step && step.key_in ? html`<p class="dim">Mend the stage’s program, or the value of <a class="link" href=${path('keys', step.key_in)}>${step.key_in}</a> (saving it runs the pipeline on from there),
     then retry: finished steps are kept, the run goes on at <b>${name}</b>.</p>` : html`<p class="dim">Retry goes on where it failed; finished steps are kept.</p>`;
@@ -89,7 +137,7 @@ function Line({ run, values }) {
     shown.add(name);
     out.push(html`<${KeyItem} key=${`k:${name}`} name=${name} info=${keys.get(name)} value=${values.get(name)} input=${input} />`);
   };
-  for (const s of run.steps) {
+  for (const s of ownSteps(run)) {
     putKey(s.key_in, !shown.size);
     out.push(html`<${Step} key=${`s:${s.stage}`} step=${s} />`);
     putKey(s.key_out);

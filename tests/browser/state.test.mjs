@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { applyBatch, keyMatches, listItems, store } from '../../static/store.js';
+import { afterSteps, failedAfter, ownSteps } from '../../static/jobs.js';
 import { layout, overlaps, shapeOf } from '../../static/views/map.js';
 
 const at = 1780000000000;
@@ -73,6 +74,40 @@ test('the open run follows its steps, keys and log', () => {
   assert.deepEqual(store.run.data.keys, [{ key: 'x.out', version: 1, size: 9 }]);
   assert.equal(store.run.data.log.length, 1);
   store.run = null;
+});
+
+test('a skipped run is a row with its reason, and no error', () => {
+  applyBatch([snapshot({ runs: [] }), { id: '1', type: 'run.skipped', run: 's', data: { pipeline: 'job.a', cause: 'schedule', state: 'skipped', error: 'the run before is still open', at } }]);
+  assert.equal(run('s').state, 'skipped');
+  assert.equal(run('s').reason, 'the run before is still open');
+  assert.equal(run('s').error, undefined);
+});
+
+test('a run that waits begins with its first step', () => {
+  applyBatch([snapshot({ runs: [{ id: 'w', pipeline: 'job.a', state: 'waiting', created: at }] }), step('started', 'w', { stage: 'job.a.run' })]);
+  assert.equal(run('w').state, 'running');
+});
+
+test('what follows a run is told from its steps, also when both have one name', () => {
+  const steps = [{ stage: 'job.a.email', name: 'email', state: 'succeeded' }, { stage: 'hookmesh.email', name: 'email', state: 'pending', after: true }, { stage: 'job.a.on_failure', name: 'on_failure', state: 'pending', after: true }];
+  store.run = { id: 'f', data: null, loaded: false };
+  applyBatch([snapshot({ 'run:f': { id: 'f', pipeline: 'job.a', state: 'running', keys: [], steps } })]);
+  assert.equal(afterSteps(store.run.data).length, 2); /* any of them may come */
+  applyBatch([{ id: '2', type: 'step.failed', run: 'f', key: 'run.ended.f', data: { stage: 'hookmesh.email', attempt: 3, state: 'dead', error: 'no such address', at: at + 9 } }]);
+  assert.deepEqual(ownSteps(store.run.data).map((s) => s.state), ['succeeded']);
+  assert.deepEqual(failedAfter(store.run.data).map((s) => [s.stage, s.error]), [['hookmesh.email', 'no such address']]);
+  applyBatch([snapshot({ 'run:f': { ...store.run.data, state: 'succeeded' } })]);
+  assert.deepEqual(afterSteps(store.run.data).map((s) => s.stage), ['hookmesh.email']);
+  store.run = null;
+});
+
+test('stamps move by what happened and stand still otherwise', () => {
+  const before = { ...store.stamps };
+  applyBatch([{ id: '1', type: 'log', run: 'x', data: { stage: 'a.b', line: 'hello', at } }, { id: '2', type: 'key.put', key: 'a.b', data: { version: 1, at } }]);
+  assert.deepEqual(store.stamps, before);
+  applyBatch([queued('y', { cause: 'schedule' }), done('y'), { id: '3', type: 'run.failed', run: 'z', data: { pipeline: 'p', state: 'dead', error: 'no', at } }]);
+  const moved = Object.entries(store.stamps).filter(([k, v]) => v !== before[k]).map(([k, v]) => [k, v - before[k]]);
+  assert.deepEqual(moved, [['began', 1], ['ended', 2], ['ticked', 1], ['letters', 1]]);
 });
 
 test('in a pattern a star is one token and a last > the rest', () => {
