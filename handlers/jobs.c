@@ -12,8 +12,9 @@
 #include "core/run.h"
 #include "core/store.h"
 #include "handlers/query.h"
+#include "trigger/cron.h"
 
-enum { PAGE = 1000, RECENT_MS = 24 * 3600 * 1000 };
+enum { FIRES = 5, PAGE = 1000, RECENT_MS = 24 * 3600 * 1000 };
 
 static const struct pipeline *find(const struct config *c, struct str name)
 {
@@ -558,6 +559,14 @@ static void on_stats(void *arg, struct str json, struct str next, const struct e
     free_view(op);
 }
 
+static void on_schedules(void *arg, struct str json, const struct err *e)
+{
+    struct view_op *op = arg;
+    op->schedules = e == NULL ? json_parse(json, NULL) : NULL;
+    run_stats(op->only != NULL ? op->only->name : NULL, clock_wall_us() / 1000 - RECENT_MS,
+              on_stats, op);
+}
+
 static void view(struct http_req *q, const struct pipeline *only, const struct query_page *page)
 {
     struct view_op *op = mem_new(struct view_op);
@@ -566,7 +575,7 @@ static void view(struct http_req *q, const struct pipeline *only, const struct q
         op->limit = page->limit;
         op->cursor = page->cursor;
     }
-    run_stats(only != NULL ? only->name : NULL, clock_wall_us() / 1000 - RECENT_MS, on_stats, op);
+    cron_list(only != NULL ? name_of(only) : NULL, FIRES, on_schedules, op);
 }
 
 void jobs_list(struct http_req *q)

@@ -14,6 +14,7 @@
 #include "handlers/keys.h"
 #include "handlers/pipelines.h"
 #include "handlers/runs.h"
+#include "handlers/schedules.h"
 #include "handlers/waits.h"
 
 enum { SMALL = 65536, ANY_METHOD = 255 };
@@ -52,6 +53,7 @@ static const struct http_route table[] = {
     ROW(HTTP_GET_,    "/v1/jobs",               jobs_list),
     ROW(HTTP_GET_,    "/v1/jobs/:name",         jobs_get),
     ROW(HTTP_POST_,   "/v1/jobs/:name/runs",    jobs_start),
+    ROW(HTTP_GET_,    "/v1/schedules",          schedules_list),
     ROW(HTTP_GET_,    "/v1/analytics/jobs",     analytics_jobs),
     ROW(HTTP_GET_,    "/v1/events",             events_stream),
 

@@ -33,12 +33,11 @@ static void add_letter(struct buf *out, struct str text)
     static const char *const names[] = {"id", "run", "pipeline", "stage", "key", "state", "error"};
     struct json *j = json_parse(text, NULL);
     struct str pipeline = json_str(json_get(j, "pipeline"));
-    const struct job *job = pipeline.n != 0 ? config_job(store_config(), pipeline) : NULL;
     buf_char(out, '{');
     for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
         buf_json_field(out, names[k], json_str(json_get(j, names[k])));
-    if (job != NULL)
-        buf_json_field(out, "job", str_of(job->name));
+    if (str_starts(pipeline, "job."))
+        buf_json_field(out, "job", (struct str){pipeline.p + 4, pipeline.n - 4});
     if (json_bool(json_get(j, "aside"), false))
         buf_json_field_bool(out, "after", true);
     buf_json_field_int(out, "attempts", json_int(json_get(j, "attempts"), 0));

@@ -85,6 +85,14 @@ static void field_time(struct buf *out, const char *name, int64_t ms)
     buf_char(out, '"');
 }
 
+/* A job's pipeline is "job.NAME". */
+static void field_pipeline(struct buf *out, struct str pipeline)
+{
+    buf_json_field(out, "pipeline", pipeline);
+    if (str_starts(pipeline, "job."))
+        buf_json_field(out, "job", (struct str){pipeline.p + 4, pipeline.n - 4});
+}
+
 /* The record's own JSON object, kept without its end: its members are spliced in behind what stands there. */
 static void splice(struct buf *out, struct str object)
 {
@@ -289,7 +297,7 @@ static void on_view(void *arg, const struct reply *r, const struct err *e)
     struct buf out = {0};
     buf_char(&out, '{');
     buf_json_field(&out, "id", str_of(op->run));
-    buf_json_field(&out, "pipeline", str_of(op->pipeline));
+    field_pipeline(&out, str_of(op->pipeline));
     buf_json_field(&out, "state", state.n != 0 ? state : str_of(derived_state(states, op->n)));
     field_time(&out, "created", record_int(record, "created"));
     field_time(&out, "started", record_int(record, "started"));
@@ -449,44 +457,108 @@ static void finish_json(struct json_op *op, struct buf *out, struct str next, co
     mem_free(op);
 }
 
+/* Looking for rare ones among many takes several calls, so that no single one keeps Redis busy for long. */
+enum { LIST_CALLS = 10 };
+
+struct list_op {
+    char *pipeline;
+    char *state;
+    char *cause;
+    int64_t since_ms;
+    int64_t until_ms;
+    char *cursor;
+    size_t want;
+    int calls;
+    struct buf out;
+    run_json_fn fn;
+    void *arg;
+};
+
+static void ask_runs(struct list_op *op);
+
+static void finish_runs(struct list_op *op, const struct err *e)
+{
+    buf_char(&op->out, ']');
+    op->fn(op->arg, buf_view(&op->out), str_of(op->cursor), e);
+    buf_finish(&op->out);
+    mem_free(op->pipeline);
+    mem_free(op->state);
+    mem_free(op->cause);
+    mem_free(op->cursor);
+    mem_free(op);
+}
+
+/* Of an answer of "runs": nine parts from i on. */
+static void add_listed(struct buf *out, const struct reply *r, size_t i)
+{
+    if (out->n > 1)
+        buf_char(out, ',');
+    buf_char(out, '{');
+    buf_json_field(out, "id", reply_str(reply_at(r, i)));
+    field_pipeline(out, reply_str(reply_at(r, i + 2)));
+    buf_json_field(out, "state", reply_str(reply_at(r, i + 1)));
+    field_time(out, "created", reply_int(reply_at(r, i + 3)));
+    field_time(out, "started", reply_int(reply_at(r, i + 7)));
+    field_time(out, "finished", reply_int(reply_at(r, i + 4)));
+    if (reply_str(reply_at(r, i + 5)).n != 0)
+        buf_json_field_raw(out,
+                           str_is(reply_str(reply_at(r, i + 1)), "skipped") ? "reason" : "error",
+                           reply_str(reply_at(r, i + 5)));
+    splice(out, reply_str(reply_at(r, i + 6)));
+    if (reply_str(reply_at(r, i + 8)).n != 0)
+        buf_json_field(out, "delivery_id", reply_str(reply_at(r, i + 8)));
+    buf_char(out, '}');
+}
+
 static void on_runs(void *arg, const struct reply *r, const struct err *e)
 {
-    struct buf out = {0};
-    buf_char(&out, '[');
-    for (size_t i = 1; e == NULL && i + 8 < reply_len(r); i += 9) {
-        if (i != 1)
-            buf_char(&out, ',');
-        buf_char(&out, '{');
-        buf_json_field(&out, "id", reply_str(reply_at(r, i)));
-        buf_json_field(&out, "pipeline", reply_str(reply_at(r, i + 2)));
-        buf_json_field(&out, "state", reply_str(reply_at(r, i + 1)));
-        field_time(&out, "created", reply_int(reply_at(r, i + 3)));
-        field_time(&out, "started", reply_int(reply_at(r, i + 7)));
-        field_time(&out, "finished", reply_int(reply_at(r, i + 4)));
-        if (reply_str(reply_at(r, i + 5)).n != 0)
-            buf_json_field_raw(
-                &out, str_is(reply_str(reply_at(r, i + 1)), "skipped") ? "reason" : "error",
-                reply_str(reply_at(r, i + 5)));
-        splice(&out, reply_str(reply_at(r, i + 6)));
-        if (reply_str(reply_at(r, i + 8)).n != 0)
-            buf_json_field(&out, "delivery_id", reply_str(reply_at(r, i + 8)));
-        buf_char(&out, '}');
-    }
-    buf_char(&out, ']');
-    finish_json(arg, &out, reply_str(reply_at(r, 0)), e);
+    struct list_op *op = arg;
+    struct str next = reply_str(reply_at(r, 0));
+    for (size_t i = 1; e == NULL && i + 8 < reply_len(r) && op->want > 0; i += 9, op->want--)
+        add_listed(&op->out, r, i);
+    mem_free(op->cursor);
+    op->cursor = mem_dup(next.p, next.n);
+    if (e == NULL && next.n != 0 && op->want > 0 && op->calls < LIST_CALLS)
+        ask_runs(op);
+    else
+        finish_runs(op, e);
+}
+
+static void ask_runs(struct list_op *op)
+{
+    struct args a = {0};
+    op->calls++;
+    args_add(&a, str_of(op->pipeline));
+    args_add(&a, str_of(op->cursor));
+    args_int(&a, (int64_t)op->want);
+    args_add(&a, str_of(op->state));
+    args_int(&a, op->since_ms);
+    args_int(&a, op->until_ms);
+    args_add(&a, str_of(op->cause));
+    store_call("runs", a.n, a.v, on_runs, op);
+    args_finish(&a);
+}
+
+static char *text_or_empty(const char *s)
+{
+    return mem_strdup(s != NULL ? s : "");
 }
 
 void run_list(const struct run_filter *f, struct str cursor, size_t limit, run_json_fn fn,
               void *arg)
 {
-    struct args a = {0};
-    args_add(&a, str_of(f->pipeline != NULL ? f->pipeline : ""));
-    args_add(&a, cursor);
-    args_int(&a, (int64_t)limit);
-    args_add(&a, str_of(f->state != NULL ? f->state : ""));
-    args_int(&a, f->since_ms);
-    store_call("runs", a.n, a.v, on_runs, json_op(fn, arg));
-    args_finish(&a);
+    struct list_op *op = mem_new(struct list_op);
+    *op = (struct list_op){.pipeline = text_or_empty(f->pipeline),
+                           .state = text_or_empty(f->state),
+                           .cause = text_or_empty(f->cause),
+                           .since_ms = f->since_ms,
+                           .until_ms = f->until_ms,
+                           .cursor = mem_dup(cursor.p, cursor.n),
+                           .want = limit,
+                           .fn = fn,
+                           .arg = arg};
+    buf_char(&op->out, '[');
+    ask_runs(op);
 }
 
 static void on_log(void *arg, const struct reply *r, const struct err *e)

@@ -14,6 +14,7 @@
 --   hm:kept        stream bodies of deliveries that started nothing, for a replay
 --   hm:run:ID      hash   record of a run that a trigger started, or that failed
 --   hm:runs[:P]    list   such runs, oldest first, all and by pipeline; hm:runbase hash: how many were taken off the front of each
+--   hm:runs@open, hm:runs@STATE[:P] zset  runs that are open, or ended otherwise than well, by the time of their creation
 --   hm:runs.parked list   runs that were still open when they became too old for hm:runs
 --   hm:log:RUN     stream log lines
 --   hm:dup:NAME    string run that was started under a name ("HOOK:ID" of a delivery), with the sum of its request behind a space
@@ -114,6 +115,18 @@ local function list_runs(pipeline, ids)
     call('RPUSH', 'hm:runs:' .. pipeline, unpack(ids))
 end
 
+-- Most runs have succeeded. Those in other states are rare, and are looked for: they stand on shelves by state, newest last; open ones on one. Who reads a
+-- shelf takes off what does not belong there any more, so a run is only put on one.
+local OPEN = {queued = true, running = true, waiting = true}
+local function shelf_name(state, pipeline)
+    if OPEN[state] then return 'hm:runs@open' end
+    return 'hm:runs@' .. state .. (pipeline ~= '' and ':' .. pipeline or '')
+end
+local function shelve(run, state, pipeline, created)
+    call('ZADD', shelf_name(state, ''), created, run)
+    if not OPEN[state] and pipeline ~= '' then call('ZADD', shelf_name(state, pipeline), created, run) end
+end
+
 -- What is to be added to pending sets is collected by stage and added with few calls.
 local function feed(adds, stages, member)
     if stages == '' then return end
@@ -163,7 +176,10 @@ local function revive(stage, key)
     call('HDEL', record, 'dead:' .. stage)
     if letter.aside then return letter.run, true end
     call('HDEL', record, 'error', 'finished')
-    if FAILED[call('HGET', record, 'state')] then call('HSET', record, 'state', 'queued') end
+    if FAILED[call('HGET', record, 'state')] then
+        call('HSET', record, 'state', 'queued')
+        shelve(letter.run, 'queued', '', call('HGET', record, 'created') or 0)
+    end
     return letter.run
 end
 

@@ -6,8 +6,6 @@
 local function lane_name(lane) return 'hm:lane:' .. lane end
 local function queue_name(lane) return 'hm:queue:' .. lane end
 
-local OPEN = {queued = true, running = true, waiting = true}
-
 -- A place became free: whoever waits longest takes it.
 local function admit(lane, limit, ms)
     local set, queue = lane_name(lane), queue_name(lane)
@@ -63,6 +61,8 @@ local function conclude(run, pipeline, state, ms, err, after, okey)
     local record = run_name(run)
     local raw = call('HMGET', record, 'lane', 'created', 'started', 'rec', 'late', 'starts')
     call('HSET', record, 'state', state, 'finished', score_text(ms))
+    call('ZREM', 'hm:runs@open', run)
+    if FAILED[state] then shelve(run, state, pipeline, raw[2] or score_text(ms)) end
     if err ~= '' then call('HSET', record, 'error', err) end
     if raw[5] then call('UNLINK', kv_name('run.open.' .. run)) end
     if raw[1] then

@@ -87,7 +87,7 @@ local function begin(_, a)
     local ms = now_ms()
     local now = score_text(ms)
     local seq = next_seq()
-    local adds, lines, ledger, out, runs = {}, {}, {}, {}, {}
+    local adds, lines, ledger, out, runs, opened = {}, {}, {}, {}, {}, {}
     local events = 0
     for i = 5, #a, 11 do
         local run, delivery, key, feeds, pipeline, rec = a[i], a[i + 1], a[i + 3], a[i + 4], a[i + 5], a[i + 6]
@@ -171,6 +171,10 @@ local function begin(_, a)
                     runs[pipeline] = list
                 end
                 list[#list + 1] = run
+                if open > 0 then
+                    opened[#opened + 1] = now
+                    opened[#opened + 1] = run
+                end
             end
             if skip then
                 local reason = cjson.encode(skip)
@@ -236,6 +240,7 @@ local function begin(_, a)
         out[#out + 1] = answer
     end
     for pipeline, list in pairs(runs) do list_runs(pipeline, list) end
+    if #opened > 0 then call('ZADD', 'hm:runs@open', unpack(opened)) end
     enter(ledger, a[3])
     flush_feeds(adds, ms)
     emit(lines, a[2], events)
@@ -326,6 +331,7 @@ local function retry(_, a)
     call('HINCRBY', record, 'open', n)
     call('HSET', record, 'state', 'queued')
     call('HDEL', record, 'error', 'finished')
+    shelve(a[2], 'queued', '', call('HGET', record, 'created') or score_text(ms))
     if lane then call('SADD', lane_name(string.match(lane, '^%d+\t(.*)$')), a[2]) end
     local pipeline = call('HGET', record, 'pipeline') or ''
     emit({'run.queued\t' .. a[2] .. '\t\t{"pipeline":"' .. pipeline .. '","cause":"retry","state":"queued","created":' ..

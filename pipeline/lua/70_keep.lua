@@ -28,7 +28,8 @@ local function drop_runs(_, a)
     local i, n, off = 1, 0, 0
     while i <= #a do
         local run, pipeline, keys = a[i], a[i + 1], tonumber(a[i + 2])
-        local open = OPEN[call('HGET', run_name(run), 'state')]
+        local state = call('HGET', run_name(run), 'state')
+        local open = OPEN[state]
         if call('LINDEX', 'hm:runs', 0) == run then
             call('LPOP', 'hm:runs')
             off = off + 1
@@ -41,6 +42,10 @@ local function drop_runs(_, a)
         if call('LINDEX', list, 0) == run then
             call('LPOP', list)
             call('HINCRBY', 'hm:runbase', list, 1)
+        end
+        if FAILED[state] then
+            call('ZREM', shelf_name(state, ''), run)
+            call('ZREM', shelf_name(state, pipeline), run)
         end
         if not open then
             for j = i + 3, i + 2 + keys do call('UNLINK', kv_name(a[j])) end
