@@ -16,39 +16,22 @@
 
 static void add_delivery(struct table *t, const struct json *d)
 {
-    char text[20];
     const struct json *reason = json_get(d, "reason");
     table_cell_json(t, json_get(d, "id"));
-    table_cell(t, short_time(json_str(json_get(d, "received_at")), text));
+    table_cell_json(t, json_get(d, "outcome"));
+    table_cell_age(t, json_get(d, "received_at"));
     table_cell_json(t, json_get(d, "hook"));
     table_cell_json(t, json_get(d, "event"));
-    table_cell_json(t, json_get(d, "outcome"));
     table_cell(t, json_str(reason).n != 0 ? json_str(reason) : json_str(json_get(d, "run")));
 }
 
 int cli_deliveries_list(struct cli *c)
 {
-    static const char *const heads[] = {"DELIVERY", "RECEIVED",      "HOOK", "EVENT",
-                                        "OUTCOME",  "RUN OR REASON", NULL};
-    struct buf path = {0};
-    int code;
-    buf_puts(&path, "/v1/deliveries");
-    if (c->flags[FLAG_LIMIT] != NULL)
-        path_query(&path, "limit", str_of(c->flags[FLAG_LIMIT]));
-    if (c->flags[FLAG_OUTCOME] != NULL)
-        path_query(&path, "outcome", str_of(c->flags[FLAG_OUTCOME]));
-    struct json *list = cli_get(c, path.p, &code);
-    buf_finish(&path);
-    if (list != NULL && c->flags[FLAG_JSON] != NULL) {
-        print_json(list);
-    } else if (list != NULL) {
-        struct table *t = table_new(heads);
-        for (size_t i = 0; i < json_size(list); i++)
-            add_delivery(t, json_at(list, i));
-        print_table(t);
-        table_free(t);
-    }
-    json_free(list);
+    static const char *const heads[] = {"DELIVERY", "OUTCOME",       "AGE", "HOOK",
+                                        "EVENT",    "RUN OR REASON", NULL};
+    char *path = list_path(c, "/v1/deliveries");
+    int code = cli_list(c, path, heads, add_delivery);
+    mem_free(path);
     return code;
 }
 

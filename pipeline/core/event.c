@@ -246,7 +246,7 @@ static void on_catch_up(void *arg, const struct reply *reply, const struct err *
     uint64_t first = 0;
     struct str name = reply_str(reply_at(reply_at(reply, 0), 0));
     bool any = name.n != 0 && str_u64(str_split(&name, '-'), &first);
-    if (any && first > r->at + 1) {
+    if (any ? first > r->at + 1 : r->at < self.cursor) { /* nothing there: all of it was trimmed */
         struct err gone;
         err_fail(&gone, ERR_NOT_FOUND, "event %llu is not in the log any more",
                  (unsigned long long)r->at + 1);

@@ -282,7 +282,7 @@ START_TEST(jobs_are_started_and_waited_for)
     assert_run(CLI("jobs", "run", "echo"), 0, "started: ", NULL);
     assert_run(CLI("jobs", "run", "nothing"), 1, NULL, "there is no job nothing");
     assert_run(CLI("jobs", "run", "echo", "--input", "{"), 1, NULL, "hookmesh jobs run: ");
-    assert_run(CLI("jobs", "show", "echo"), 0, "once         echo.*.in   echo.{1}.mid\n", NULL);
+    assert_run(CLI("jobs", "show", "echo"), 0, "once   command  echo.*.in   echo.{1}.mid\n", NULL);
     assert_run(CLI("jobs", "show", "echo.nobody"), 1, NULL, "there is no run echo.nobody");
     assert_run(CLI("jobs", "logs", "echo.nobody"), 1, NULL, "there is no run echo.nobody");
     assert_run(CLI("jobs", "logs", "echo.nobody", "--follow"), 1, NULL,

@@ -56,7 +56,7 @@ bool world_read_some(int fd, struct buf *got, int64_t timeout_ms)
     if (ready <= 0)
         return false;
     buf_reserve(got, 65536);
-    ssize_t n = recv(fd, got->p + got->n, 65535, 0);
+    ssize_t n = read(fd, got->p + got->n, 65535); /* a pipe or a terminal, too */
     if (n <= 0)
         return false;
     got->n += (size_t)n;
