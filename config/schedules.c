@@ -133,6 +133,7 @@ void schedules_read(struct load *l, const struct node *map, struct job *j)
         need_schedule(l, map);
         return;
     }
+    j->overlap_set = true; /* skip, unless it said otherwise: its open runs must be counted */
     read_misfire(l, map, &t);
     const struct node *zone = node_get(map, "timezone");
     if (zone == NULL)

@@ -170,7 +170,10 @@ static void refuse(struct tick *t, const struct err *why)
 {
     struct start s = {.pipeline = str_of(t->sched->pipeline), .cause = "schedule"};
     struct buf detail = {0}, key = {0};
+    const struct job *j = config_job(self.config, str_of(t->sched->pipeline));
     id_make(s.run_id, clock_wall_us());
+    if (j != NULL)
+        buf_json_field(&detail, "job", str_of(j->name));
     describe(&detail, t->sched, t->due_ms / 1000, 0);
     buf_printf(&key, "%s.%s.input", t->sched->pipeline, s.run_id);
     s.received_ms = clock_wall_us() / 1000;
