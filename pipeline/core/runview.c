@@ -498,7 +498,8 @@ static void add_listed(struct buf *out, const struct reply *r, size_t i)
     field_pipeline(out, reply_str(reply_at(r, i + 2)));
     buf_json_field(out, "state", reply_str(reply_at(r, i + 1)));
     field_time(out, "created", reply_int(reply_at(r, i + 3)));
-    field_time(out, "started", reply_int(reply_at(r, i + 7)));
+    field_time(out, str_is(reply_str(reply_at(r, i + 1)), "waiting") ? "starts" : "started",
+               reply_int(reply_at(r, i + 7)));
     field_time(out, "finished", reply_int(reply_at(r, i + 4)));
     if (reply_str(reply_at(r, i + 5)).n != 0)
         buf_json_field_raw(out,

@@ -85,6 +85,7 @@ local LOOK = 2000 -- runs that one call looks at, so that it keeps nobody waitin
 local function add_run(out, run, f)
     local raw = call('HMGET', run_name(run), 'state', 'pipeline', 'created', 'finished', 'error', 'rec', 'started', 'delivery')
     if not raw[1] then return end
+    if raw[1] == 'waiting' then raw[7] = call('HGET', run_name(run), 'starts') end -- in the place of when it started
     local created = tonumber(raw[3]) or 0
     if (not f.states or f.states[raw[1]]) and (f.pipeline == '' or raw[2] == f.pipeline) and created >= f.since and created < f.till and
         (f.cause == '' or string.find(raw[6] or '', f.cause, 1, true)) then

@@ -181,7 +181,10 @@ local function begin(_, a)
                 call('HSET', run_name(run), 'state', 'queued')
                 conclude(run, pipeline, 'skipped', ms, reason, g.after_skip or '', '')
                 shown = rec .. ',"error":' .. reason .. ',"finished":' .. now
-            elseif not joined then
+            elseif state == 'waiting' then
+                shown = rec .. ',"starts":' .. (joined and call('HGET', run_name(joined), 'starts') or score_text(at))
+            end
+            if not joined and not skip then
                 if full and g.full == 'replace' then
                     replaced = replace(g.lane, run, g.steps, ms, lines)
                     events = events + #replaced

@@ -25,9 +25,10 @@ export function useLetters(wanted = true) {
   return useData(wanted ? lettersUrl : null, `${synced} ${letters} ${deadCount()}`, getPage);
 }
 
-const one = (id) => `/v1/dlq/${encodeURIComponent(id)}`;
-export const retryLetter = (l) => request('POST', `${one(l.id)}/retry`);
-const dropLetter = (l) => request('DELETE', one(l.id));
+/* A letter goes by the id of its run, and with it all of that run. */
+const one = (run) => `/v1/dlq/${encodeURIComponent(run)}`;
+export const retryLetter = (run) => request('POST', `${one(run)}/retry`);
+const dropLetter = (run) => request('DELETE', one(run));
 
 const stageOf = (l) => ({ job: jobName(l.pipeline || l.stage.slice(0, l.stage.lastIndexOf('.'))), step: stageName(l.stage) });
 
@@ -57,37 +58,44 @@ export function Letters({ query }) {
   const [gone, setGone] = useState(new Set());
   const input = useRef();
   const { data, error, reload } = useLetters();
-  const all = useMemo(() => (data ? data.items : []).filter((l) => !gone.has(l.id)), [data, gone]);
+  const all = useMemo(() => (data ? data.items : []).filter((l) => !gone.has(l.run)), [data, gone]);
   const words = wordsOf(text);
   const items = all.filter((l) => (!chip || stageOf(l).job === chip) && (!words.length || matches(words, `${l.run} ${l.stage} ${l.key} ${l.error || ''}`)));
   const total = Math.max(deadCount() - gone.size, all.length);
   const some = items.length < all.length;
   /* It leaves the list at once; the list that comes with the next event says the same. */
-  const act = async (list, work, said) => {
+  const act = async (runs, work, said) => {
     let n = 0;
     try {
-      for (const l of list) {
-        await work(l);
+      for (const run of runs) {
+        await work(run);
         n++;
-        setGone((old) => new Set(old).add(l.id));
+        setGone((old) => new Set(old).add(run));
       }
       say(said(n), 'check');
     } finally {
       await reload();
+      store.connection.again('pipelines'); /* dropping is no event, and the counts are of the map */
       setGone(new Set());
       draw();
     }
   };
   const wrong = (e) => say(e.message, 'bad');
   const actions = {
-    retry: (l) => act([l], retryLetter, () => 'It is tried again').catch(wrong),
-    drop: (l) => act([l], dropLetter, () => 'Dropped').catch(wrong),
+    retry: (l) => act([l.run], retryLetter, () => 'It is tried again').catch(wrong),
+    drop: (l) => act([l.run], dropLetter, () => 'Dropped').catch(wrong),
   };
   const letters = (n) => `${number(n)} ${n === 1 ? 'letter' : 'letters'}`;
-  const retryMany = () => (some ? act(items, retryLetter, (n) => `${letters(n)} tried again`) : act([0], () => request('POST', '/v1/dlq/retry'), () => 'All dead letters are tried again'));
+  /* Of a whole job, or all, the server does it in one step, also those that are not listed here. */
+  const many = (method, url, each, done) => {
+    const runs = [...new Set(items.map((l) => l.run))];
+    if (words.length) return act(runs, each, (n) => `${letters(n)} ${done}`);
+    return act(['all'], () => request(method, url + (chip ? `?job=${encodeURIComponent(chip)}` : '')), () => `${chip ? `All of ${chip}` : 'All dead letters'} ${chip ? 'is' : 'are'} ${done}`);
+  };
+  const retryMany = () => many('POST', '/v1/dlq/retry', retryLetter, 'tried again');
   const dropMany = async () => {
     ask(false);
-    await (some ? act(items, dropLetter, (n) => `${letters(n)} dropped`) : act([0], () => request('DELETE', '/v1/dlq'), () => 'All dead letters are dropped')).catch(wrong);
+    await many('DELETE', '/v1/dlq', dropLetter, 'dropped').catch(wrong);
   };
   const selection = useSelection(items, { open: (l) => go(path('runs', l.run)), copy: (l) => copyText(l.run, 'Run id copied'), replay: actions.retry, drop: actions.drop, filter: () => input.current && input.current.focus() });
   const head = html`<div class="head"><h1>Dead letters</h1><span class="sub">inputs that failed to the last attempt</span>

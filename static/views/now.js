@@ -160,7 +160,7 @@ function Undelivered({ letters }) {
   const [first] = letters;
   const n = letters.length;
   const retryAll = async () => {
-    for (const l of letters) await retryLetter(l);
+    for (const run of new Set(letters.map((l) => l.run))) await retryLetter(run);
   };
   return html`<${Note} colour="red" icon="mail" title=${`${number(n)} ${n === 1 ? 'result was' : 'results were'} not delivered`} at=${first.at}>
     <p class="wrap"><span class="mono">${first.stage.replace(/^job\./, '')}</span></p><pre class="error clamp">${first.error}</pre>

@@ -74,12 +74,14 @@ export function Run({ id }) {
       </div></div>`;
 }
 
+const getCaused = async (url) => ({ items: (await Promise.all(['job', 'agent'].map((cause) => getPage(`${url}&cause=${cause}`)))).flatMap((p) => p.items) });
+
 /* The runs that this one caused: those that the page knows, and those from before it was open. */
 function useChildren(run) {
   const id = run && run.id;
   const since = run && when(run.created);
-  const url = since ? `/v1/runs?cause=job,agent&since=${new Date(since).toISOString()}&limit=200` : null;
-  const { data } = useData(run && run.steps.some((s) => s.after) ? url : null, run && run.finished ? 1 : 0, getPage);
+  const url = since && run.job ? `/v1/runs?since=${new Date(since).toISOString()}&limit=200` : null;
+  const { data } = useData(url, run && run.finished ? 1 : 0, getCaused);
   if (!id) return [];
   const live = listItems(store.runs).filter((r) => r.parent === id);
   const older = data ? data.items.filter((r) => r.parent === id && !store.runs.index.has(r.id)) : [];
