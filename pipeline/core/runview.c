@@ -85,11 +85,12 @@ static void field_time(struct buf *out, const char *name, int64_t ms)
     buf_char(out, '"');
 }
 
-/* A job's pipeline is "job.NAME". */
-static void field_pipeline(struct buf *out, struct str pipeline)
+/* A job's pipeline is "job.NAME". The record of a run that was started says so itself. */
+static void field_pipeline(struct buf *out, struct str pipeline, struct str rec)
 {
+    static const char job[] = "\"job\":";
     buf_json_field(out, "pipeline", pipeline);
-    if (str_starts(pipeline, "job."))
+    if (str_starts(pipeline, "job.") && memmem(rec.p, rec.n, job, sizeof job - 1) == NULL)
         buf_json_field(out, "job", (struct str){pipeline.p + 4, pipeline.n - 4});
 }
 
@@ -297,7 +298,7 @@ static void on_view(void *arg, const struct reply *r, const struct err *e)
     struct buf out = {0};
     buf_char(&out, '{');
     buf_json_field(&out, "id", str_of(op->run));
-    field_pipeline(&out, str_of(op->pipeline));
+    field_pipeline(&out, str_of(op->pipeline), record_field(record, "rec", ""));
     buf_json_field(&out, "state", state.n != 0 ? state : str_of(derived_state(states, op->n)));
     field_time(&out, "created", record_int(record, "created"));
     field_time(&out, "started", record_int(record, "started"));
@@ -495,7 +496,7 @@ static void add_listed(struct buf *out, const struct reply *r, size_t i)
         buf_char(out, ',');
     buf_char(out, '{');
     buf_json_field(out, "id", reply_str(reply_at(r, i)));
-    field_pipeline(out, reply_str(reply_at(r, i + 2)));
+    field_pipeline(out, reply_str(reply_at(r, i + 2)), reply_str(reply_at(r, i + 6)));
     buf_json_field(out, "state", reply_str(reply_at(r, i + 1)));
     field_time(out, "created", reply_int(reply_at(r, i + 3)));
     field_time(out, str_is(reply_str(reply_at(r, i + 1)), "waiting") ? "starts" : "started",
