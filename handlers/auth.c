@@ -184,8 +184,11 @@ static bool check_run(const struct auth_facts *f, struct str text, struct err *e
     token_finish(&t);
     if (!good)
         return false;
-    if (f->post ? path_is(f->path, "/v1/jobs/", "/runs")
-                : !f->changes && path_is(f->path, "/v1/runs/", ""))
+    if (f->post && path_is(f->path, "/v1/jobs/", "/runs"))
+        return true;
+    if (!f->changes &&
+        (path_is(f->path, "/v1/runs/", "") || path_is(f->path, "/v1/runs/", "/logs") ||
+         path_is(f->path, "/v1/runs/", "/output")))
         return true;
     return err_fail(e, ERR_FORBIDDEN,
                     "a run's token is good for POST /v1/jobs/NAME/runs of its agent's "

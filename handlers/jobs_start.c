@@ -15,6 +15,7 @@
 #include "core/hold.h"
 #include "core/run.h"
 #include "core/store.h"
+#include "handlers/caller.h"
 #include "handlers/query.h"
 #include "handlers/waits.h"
 #include "net/loop.h"
@@ -29,6 +30,7 @@ struct start_op {
     struct http_req *q;
     struct config *config; /* ours, until it is started */
     const struct pipeline *pipeline;
+    struct caller caller;
     int64_t wait_ms;
     int64_t delay_ms; /* -1: the job's */
     int priority;
@@ -49,6 +51,7 @@ static void finish(struct start_op *op)
     wait_end(op->wait);
     hold_drop(&op->hold);
     config_unref(op->config);
+    caller_finish(&op->caller);
     buf_finish(&op->key);
     mem_free(op->run);
     mem_free(op);
@@ -136,6 +139,11 @@ static void on_started(void *arg, enum start_outcome outcome, struct str run, co
     }
     op->run = mem_dup(run.p, run.n);
     op->outcome = outcome;
+    if (op->caller.refusal != NULL) {
+        http_problem(op->q, ERR_FORBIDDEN, "%s (recorded as run %s)", op->caller.refusal, op->run);
+        finish(op);
+        return;
+    }
     op->replayed = outcome == START_DUPLICATE;
     if (op->wait_ms > 0) {
         op->wait = wait_run(run, op->wait_ms, on_wait, op);
@@ -156,7 +164,14 @@ static void begin(struct start_op *op)
                               .cause = "api",
                               .delay_ms = op->delay_ms,
                               .priority = op->priority};
-    if (op->key.n != 0) {
+    if (op->caller.is_agent) {
+        r.cause = "agent";
+        r.parent = str_of(op->caller.run);
+        r.depth = op->caller.depth;
+        r.detail = str_of(op->caller.detail);
+        r.skip = str_of(op->caller.refusal);
+    }
+    if (op->key.n != 0 && op->caller.refusal == NULL) {
         r.once = buf_view(&op->key);
         r.sum = str_of(op->sum);
         r.once_ms = op->config->set.idempotency_window;
@@ -244,6 +259,17 @@ static bool read_request(struct start_op *op, struct err *e)
     return true;
 }
 
+static void on_judged(void *arg, const struct err *e)
+{
+    struct start_op *op = arg;
+    if (e != NULL)
+        refuse(op, e);
+    else if (op->key.n != 0 && op->caller.refusal == NULL)
+        hold_take(&op->hold, buf_view(&op->key), op->wait_ms + HELD_MS, on_held, op);
+    else
+        begin(op);
+}
+
 void jobs_start(struct http_req *q)
 {
     struct err e;
@@ -257,9 +283,7 @@ void jobs_start(struct http_req *q)
     } else if (!store_up()) {
         err_fail(&e, ERR_REDIS, "Redis is not reachable, so no run can be kept; try again");
         refuse(op, &e);
-    } else if (op->key.n != 0) {
-        hold_take(&op->hold, buf_view(&op->key), op->wait_ms + HELD_MS, on_held, op);
     } else {
-        begin(op);
+        caller_judge(&op->caller, q, op->config, p, on_judged, op);
     }
 }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "core/run.h"
+#include "handlers/caller.h"
 #include "handlers/query.h"
 #include "handlers/result.h"
 
@@ -71,9 +72,14 @@ void runs_list(struct http_req *q)
         http_reply_err(q, &e);
 }
 
-void runs_get(struct http_req *q)
+static void get(struct http_req *q)
 {
     run_get(http_segment(q, "id"), query_on_json, q);
+}
+
+void runs_get(struct http_req *q)
+{
+    caller_sees_run(q, get);
 }
 
 /* The result alone. */
@@ -94,9 +100,14 @@ static void on_value(void *arg, const struct kv_value *v, const struct err *e)
         http_reply_json(q, 200, v->value);
 }
 
-void runs_output(struct http_req *q)
+static void output(struct http_req *q)
 {
     result_value(http_segment(q, "id"), on_value, q);
+}
+
+void runs_output(struct http_req *q)
+{
+    caller_sees_run(q, output);
 }
 
 /* 202 with the run's id and where to look. */

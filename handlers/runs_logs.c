@@ -14,6 +14,7 @@
 #include "core/event.h"
 #include "core/run.h"
 #include "core/store.h"
+#include "handlers/caller.h"
 #include "handlers/query.h"
 #include "net/loop.h"
 
@@ -252,7 +253,7 @@ static bool read_position(struct http_req *q, struct stream *s, struct err *e)
     return query_flag(http_query(q, "follow"), &s->follow, e);
 }
 
-void runs_logs(struct http_req *q)
+static void stream_log(struct http_req *q)
 {
     struct err e;
     struct stream *s = mem_new(struct stream);
@@ -289,4 +290,9 @@ void runs_stop(void)
         finish(container_of(at, struct stream, link));
     timer_free(logs.beat);
     logs.beat = NULL;
+}
+
+void runs_logs(struct http_req *q)
+{
+    caller_sees_run(q, stream_log);
 }

@@ -223,6 +223,7 @@ static bool start_core(const char *redis_url, struct err *e)
     struct config *c = self.config;
     if (!store_start(redis_url, c, e) || !work_start(e))
         return false;
+    token_start();
     work_configure(c);
     follow_start();
     if (!claim_start(c->set.data, e))

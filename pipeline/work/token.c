@@ -33,8 +33,10 @@ static void on_secret(void *arg, const struct reply *r, const struct err *e)
 {
     (void)arg;
     self.asking = false;
-    if (e != NULL)
-        return; /* the next connection asks again */
+    if (e != NULL) { /* the next connection asks again */
+        log_warn("token", "no_secret", "error=%s", log_quotez(e->text));
+        return;
+    }
     log_secret(reply_str(r));
     token_use_secret(reply_str(r));
 }

@@ -117,12 +117,14 @@ START_TEST(token_opens_the_start_of_jobs_and_the_sight_of_runs_and_nothing_else)
     static const char *const closed_posts[] = {
         "/v1/kv", "/v1/runs/ID/cancel", "/v1/jobs//runs", "/v1/jobs/x/y/runs", "/v1/jobs/x",
         "/",      "/v1/dlq/retry",      "/v1/runs/ID"};
-    static const char *const closed_gets[] = {"/v1/runs", "/v1/runs/", "/v1/runs/ID/logs",
-                                              "/v1/kv/a", "/metrics",  "/v1/jobs/x/runs",
-                                              "/v1/live"};
+    static const char *const closed_gets[] = {"/v1/runs",           "/v1/runs/", "/v1/runs//logs",
+                                              "/v1/runs/ID/x/logs", "/v1/kv/a",  "/metrics",
+                                              "/v1/jobs/x/runs",    "/v1/live"};
     auth_start(server_tokens[_i]);
     ck_assert_int_eq(asks(true, "/v1/jobs/publish_content/runs"), ERR_NONE);
     ck_assert_int_eq(asks(false, "/v1/runs/0193-other"), ERR_NONE);
+    ck_assert_int_eq(asks(false, "/v1/runs/0193-other/logs"), ERR_NONE);
+    ck_assert_int_eq(asks(false, "/v1/runs/0193-other/output"), ERR_NONE);
     for (size_t i = 0; i < sizeof closed_posts / sizeof *closed_posts; i++)
         ck_assert_msg(asks(true, closed_posts[i]) == ERR_FORBIDDEN, "POST %s", closed_posts[i]);
     for (size_t i = 0; i < sizeof closed_gets / sizeof *closed_gets; i++)
