@@ -61,8 +61,8 @@ static int show(struct cli *c, const char *const *heads,
     char *path = list_path(c, "/v1/analytics/jobs");
     struct json *stats = cli_get(c, path, &code);
     mem_free(path);
-    if (stats != NULL && c->flags[FLAG_JSON] != NULL) {
-        print_json(stats);
+    if (stats != NULL && cli_wants_json(c)) {
+        code = cli_print(c, stats);
     } else if (stats != NULL) {
         const struct json *jobs = json_get(stats, "jobs");
         struct table *t = table_new(heads);

@@ -143,10 +143,10 @@ static void offer_kind(struct completing *x, struct str kind, struct str group)
         offer(x, kind, STR(""));
     else if (str_is(kind, "NAME"))
         offer_list(x, "/v1/jobs", "name", "description");
+    else if (str_is(kind, "RUN") && str_is(group, "dlq"))
+        offer_list(x, "/v1/dlq", "run", "error");
     else if (str_is(kind, "RUN"))
         offer_runs(x);
-    else if (str_is(kind, "ID") && str_is(group, "dlq"))
-        offer_list(x, "/v1/dlq", "run", "error");
     else if (str_is(kind, "ID"))
         offer_list(x, "/v1/deliveries", "id", "outcome");
     else if (str_is(kind, "KEY") || str_is(kind, "PATTERN"))

@@ -24,35 +24,41 @@ int cli_dlq_list(struct cli *c)
     return code;
 }
 
-/* The letter with its input and attempts; the run behind it says the rest. */
+/* The letter with the value that failed; what the run did before is shown by jobs show. */
 static void print_letter(const struct json *l)
 {
-    static const char *const heads[] = {"ATTEMPT", "AT", "ERROR", NULL};
-    const struct json *attempts = json_get(l, "history");
     char text[20];
     struct buf number = {0};
     struct buf input = {0};
+    struct buf next = {0};
+    struct str run = json_str(json_get(l, "run"));
     buf_printf(&number, "%lld", (long long)json_int(json_get(l, "attempts"), 1));
-    print_pair("letter", json_str(json_get(l, "id")));
-    print_pair("run", json_str(json_get(l, "run")));
-    print_pair("stage", json_str(json_get(l, "stage")));
-    print_pair("attempts", buf_view(&number));
-    print_pair("at", short_time(json_str(json_get(l, "at")), text));
-    print_pair("until", short_time(json_str(json_get(l, "until")), text));
-    print_pair("error", json_str(json_get(l, "error")));
-    print_pair("key", json_str(json_get(l, "key")));
     if (json_get(l, "input") != NULL)
         json_dump(&input, json_get(l, "input"), false);
+    buf_printf(&next, "hookmesh dlq retry %.*s", (int)run.n, run.p);
+    print_pair("run", run);
+    print_pair("job", run_job(l));
+    print_pair("stage", json_str(json_get(l, "stage")));
+    print_pair("state", json_str(json_get(l, "state")));
+    print_pair("attempts", buf_view(&number));
+    print_pair("at", short_time(json_str(json_get(l, "at")), text));
+    print_pair("error", json_str(json_get(l, "error")));
+    print_pair("key", json_str(json_get(l, "key")));
     print_pair("input", buf_view(&input));
-    struct table *t = table_new(heads);
-    for (size_t i = 0; i < json_size(attempts); i++) {
-        table_cell_json(t, json_get(json_at(attempts, i), "attempt"));
-        table_cell(t, short_time(json_str(json_get(json_at(attempts, i), "at")), text));
-        table_cell_json(t, json_get(json_at(attempts, i), "error"));
-    }
-    print_section(t);
+    print_pair("next", buf_view(&next));
     buf_finish(&number);
     buf_finish(&input);
+    buf_finish(&next);
+}
+
+static void print_letters(const struct json *l)
+{
+    const struct json *others = json_get(l, "others");
+    print_letter(l);
+    for (size_t i = 0; i < json_size(others); i++) {
+        print(STR("\n"));
+        print_letter(json_at(others, i));
+    }
 }
 
 int cli_dlq_show(struct cli *c)
@@ -61,10 +67,10 @@ int cli_dlq_show(struct cli *c)
     char *path = path_of("/v1/dlq", c->args[0], "");
     struct json *l = cli_get(c, path, &code);
     mem_free(path);
-    if (l != NULL && c->flags[FLAG_JSON] != NULL)
-        print_json(l);
+    if (l != NULL && cli_wants_json(c))
+        code = cli_print(c, l);
     else if (l != NULL)
-        print_letter(l);
+        print_letters(l);
     json_free(l);
     return code;
 }
@@ -98,19 +104,18 @@ int cli_dlq_retry(struct cli *c)
         return cli_fail(c, EXIT_USAGE, "--job goes with --all");
     if (!all)
         return cli_jobs_retry(c);
-    struct buf path = {0};
-    char *base = list_path(c, "/v1/dlq/retry");
-    buf_puts(&path, base);
-    if (c->flags[FLAG_FROM_START] != NULL)
-        path_query(&path, "from_start", STR("1"));
-    int code = change(c, "POST", path.p, "retried", "tried again");
-    mem_free(base);
-    buf_finish(&path);
+    if (c->flags[FLAG_FROM_START] != NULL || c->flags[FLAG_WAIT] != NULL)
+        return cli_fail(c, EXIT_USAGE, "--from-start and --wait go with one run");
+    char *path = list_path(c, "/v1/dlq/retry");
+    int code = change(c, "POST", path, "retried", "tried again");
+    mem_free(path);
     return code;
 }
 
 int cli_dlq_purge(struct cli *c)
 {
+    if (c->arg_n != 0 && c->flags[FLAG_JOB] != NULL)
+        return cli_fail(c, EXIT_USAGE, "name one run, or say --job");
     char *path = c->arg_n != 0 ? path_of("/v1/dlq", c->args[0], "") : list_path(c, "/v1/dlq");
     int code = change(c, "DELETE", path, "purged", "dropped");
     mem_free(path);

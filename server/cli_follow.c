@@ -259,6 +259,7 @@ static int follow_log(struct cli *c, const char *id, bool silent)
     char *path = path_of("/v1/runs", id, "/logs");
     struct log_view l = {.c = c, .silent = silent};
     struct stream s = {.c = c, .path = path, .fn = on_log, .arg = &l};
+    s.opened = silent; /* who waits has spoken with the server already */
     int code = stream_follow(&s);
     stream_finish(&s);
     mem_free(path);
@@ -293,11 +294,11 @@ int run_wait(struct cli *c, const char *id)
     struct json *run = code == EXIT_OK ? cli_get(c, path, &code) : NULL;
     if (run != NULL) {
         bool good = str_is(json_str(json_get(run, "state")), "succeeded");
-        code = good ? EXIT_OK : EXIT_FAILED;
-        if (c->flags[FLAG_JSON] != NULL)
-            print_json(run);
+        if (cli_wants_json(c))
+            code = cli_print(c, run);
         else
             print_run(run);
+        code = good ? code : EXIT_FAILED;
     }
     json_free(run);
     mem_free(path);

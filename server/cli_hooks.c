@@ -65,8 +65,8 @@ int cli_deliveries_show(struct cli *c)
     char *path = delivery_path(c->args[0], "");
     struct json *d = cli_get(c, path, &code);
     mem_free(path);
-    if (d != NULL && c->flags[FLAG_JSON] != NULL)
-        print_json(d);
+    if (d != NULL && cli_wants_json(c))
+        code = cli_print(c, d);
     else
         for (void *it = json_iter(d); it != NULL; it = json_next(d, it))
             print_member(json_iter_key(it), json_iter_value(it));

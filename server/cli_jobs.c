@@ -252,8 +252,8 @@ int cli_jobs_show(struct cli *c)
         run = cli_get(c, path, &code);
         mem_free(path);
     }
-    if (c->flags[FLAG_JSON] != NULL && code == EXIT_OK)
-        print_json(job != NULL ? job : run);
+    if (cli_wants_json(c) && code == EXIT_OK)
+        code = cli_print(c, job != NULL ? job : run);
     else if (job != NULL)
         code = print_job(c, job);
     else if (run != NULL)
@@ -287,6 +287,8 @@ static int post(struct cli *c, const char *path, const char *key, struct str bod
         char *id = mem_dup(run.p, run.n);
         code = run_wait(c, id);
         mem_free(id);
+    } else if (code == EXIT_OK && c->flags[FLAG_FIELD] != NULL) {
+        code = cli_print(c, j);
     } else if (code == EXIT_OK && c->flags[FLAG_JSON] != NULL) {
         print_line(str_trim(buf_view(&a.body)));
     } else if (code == EXIT_OK) {

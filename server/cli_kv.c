@@ -169,8 +169,8 @@ int cli_kv_list(struct cli *c)
         path_query(&path, "limit", str_of(c->flags[FLAG_LIMIT]));
     struct json *list = cli_get(c, path.p, &code);
     buf_finish(&path);
-    if (list != NULL && c->flags[FLAG_JSON] != NULL) {
-        print_json(list);
+    if (list != NULL && cli_wants_json(c)) {
+        code = cli_print(c, list);
     } else if (list != NULL) {
         struct table *t = table_new(heads);
         for (size_t i = 0; i < json_size(list); i++) {

@@ -6,6 +6,24 @@
 #include "base/mem.h"
 #include "cli_parts.h"
 
+bool cli_wants_json(const struct cli *c)
+{
+    return c->flags[FLAG_JSON] != NULL || c->flags[FLAG_FIELD] != NULL;
+}
+
+int cli_print(struct cli *c, const struct json *j)
+{
+    const char *path = c->flags[FLAG_FIELD];
+    const struct json *field = path != NULL ? json_path(j, path) : j;
+    if (field == NULL)
+        return cli_fail(c, EXIT_FAILED, "there is no %.80s in what came; --json shows it", path);
+    if (path != NULL && json_type_of(field) == J_STR)
+        print_line(json_str(field));
+    else
+        print_json(field);
+    return EXIT_OK;
+}
+
 void print_pair(const char *name, struct str value)
 {
     struct buf b = {0};
@@ -72,12 +90,13 @@ static void on_row(void *arg, const struct json *row)
     json_dump(&r->json, row, false);
 }
 
-static void print_rows(struct rows *r)
+static int print_rows(struct cli *c, struct rows *r)
 {
     buf_char(&r->json, ']');
     struct json *j = json_parse(buf_view(&r->json), NULL);
-    print_json(j);
+    int code = cli_print(c, j);
     json_free(j);
+    return code;
 }
 
 int cli_list(struct cli *c, const char *path, const char *const *heads,
@@ -87,14 +106,14 @@ int cli_list(struct cli *c, const char *path, const char *const *heads,
     struct rows r = {.add = add};
     if (!cli_limit(c, &limit))
         return EXIT_USAGE;
-    if (c->flags[FLAG_JSON] == NULL)
+    if (!cli_wants_json(c))
         r.table = table_new(heads);
     buf_char(&r.json, '[');
     int code = cli_pages(c, path, limit, on_row, &r);
     if (code == EXIT_OK && r.table != NULL)
         print_table(r.table);
     else if (code == EXIT_OK)
-        print_rows(&r);
+        code = print_rows(c, &r);
     if (r.table != NULL)
         table_free(r.table);
     buf_finish(&r.json);

@@ -150,6 +150,9 @@ void print(struct str text);
 void print_line(struct str text);
 void print_json(const struct json *j); /* pretty, with a line break */
 void print_table(const struct table *t);
+/* --json, or --field, which takes one value out of it. */
+bool cli_wants_json(const struct cli *c);
+int cli_print(struct cli *c, const struct json *j);
 /* "NAME       VALUE"; nothing for an empty value. */
 void print_pair(const char *name, struct str value);
 /* Behind an empty line, unless it has no rows. Frees it. */
@@ -177,6 +180,7 @@ int run_wait(struct cli *c, const char *id);
 
 /* The commands. */
 int cli_check(struct cli *c);
+int cli_status(struct cli *c);
 int cli_completion(struct cli *c);
 int cli_man(struct cli *c);
 int cli_complete(int argc, char *const *argv); /* the words typed so far: what may follow */

@@ -262,13 +262,31 @@ START_TEST(dead_letters_are_listed_retried_and_purged)
     world_wait_json(w, "/v1/dlq", "0.stage", "bad.fail");
     assert_run(CLI("dlq", "list"), 0, "bad.one", NULL);
     assert_run(CLI("dlq", "list", "--json"), 0, "\"stage\": \"bad.fail\"", NULL);
-    assert_run(CLI("dlq", "show", "bad.one"), 0, "state      dead\n", NULL);
+    assert_run(CLI("dlq", "show", "bad.one"), 0, "attempts   1\nat         20", NULL);
+    assert_run(CLI("dlq", "show", "bad.one"), 0,
+               "key        bad.one.in\ninput      1\nnext       hookmesh dlq retry bad.one\n",
+               NULL);
+    assert_run(CLI("dlq", "show", "bad.one", "--field", "stage"), 0, "bad.fail\n", NULL);
+    assert_run(CLI("dlq", "list", "--field", "0.run"), 0, "bad.one\n", NULL);
+    assert_run(CLI("dlq", "list", "--field", "1.run"), 1, NULL, "there is no 1.run in what came");
+    assert_run(CLI("dlq", "show", "bad.none"), 1, NULL,
+               "there is no dead letter of a run bad.none");
+    assert_run(CLI("dlq", "list", "--job", "echo"), 0, "RUN  STAGE  ATTEMPTS  AGE  ERROR\n", NULL);
     assert_run(CLI("dlq", "retry"), 64, NULL, "name one run, or say --all");
+    assert_run(CLI("dlq", "retry", "bad.one", "--job", "bad"), 64, NULL, "--job goes with --all");
+    assert_run(CLI("dlq", "retry", "--all", "--wait"), 64, NULL, "go with one run");
+    assert_run(CLI("dlq", "purge", "bad.one", "--job", "bad"), 64, NULL, "name one run, or");
+    assert_run(CLI("dlq", "retry", "--all", "--job", "echo"), 0, "tried again: 0\n", NULL);
+    assert_run(CLI("dlq", "retry", "bad.one", "--wait"), 1, "state      dead\n", NULL);
     assert_run(CLI("dlq", "retry", "bad.one"), 0, "goes on: bad.one\n", NULL);
     world_wait_json(w, "/v1/dlq", "0.stage", "bad.fail");
     assert_run(CLI("dlq", "retry", "bad.none"), 1, NULL, "bad.none");
     assert_run(CLI("dlq", "retry", "--all"), 0, "tried again: 1\n", NULL);
     world_wait_json(w, "/v1/dlq", "0.stage", "bad.fail");
+    assert_run(CLI("dlq", "purge", "bad.none"), 1, NULL, "bad.none");
+    assert_run(CLI("dlq", "purge", "bad.one"), 0, "dropped: 1\n", NULL);
+    assert_run(CLI("kv", "put", "bad.two.in", "1"), 0, "version 1", NULL);
+    world_wait_json(w, "/v1/dlq", "0.run", "bad.two");
     assert_run(CLI("dlq", "purge"), 0, "dropped: 1\n", NULL);
     assert_run(CLI("dlq", "list", "--json"), 0, "[]\n", NULL);
 }
@@ -321,6 +339,30 @@ START_TEST(without_a_server_the_exit_code_says_so)
                "no server answers at http://127.0.0.1:9 (");
     assert_run(CLI("jobs", "logs", "x", "--follow", "--url", "127.0.0.1:9"), 69, NULL,
                "start one with hookmesh serve");
+}
+END_TEST
+
+START_TEST(status_says_whether_the_server_can_work)
+{
+    assert_run(CLI("status"), 0, "state      ready\n", NULL);
+    assert_run(CLI("status", "--field", "redis.up"), 0, "true\n", NULL);
+    assert_run(CLI("status", "--wait"), 0, "pipelines  2, 1 webhooks\n", NULL);
+    assert_run(CLI("status", "--url", "http://127.0.0.1:9"), 69, NULL, "no server answers");
+}
+END_TEST
+
+START_TEST(a_server_that_is_just_starting_can_be_waited_for)
+{
+    world_redis_start(w);
+    world_redis_pause(w); /* it listens, but is not ready */
+    world_config(w, "main.yaml", pipelines);
+    world_launch(w);
+    assert_run(CLI("jobs", "run", "echo"), 1, NULL, "Redis is not reachable");
+    static const char *const args[] = {"status", "--wait", NULL};
+    struct running r = run_on(args);
+    world_redis_resume(w);
+    ck_assert(world_read_until(r.out, &r.got, "state      ready\n", WORLD_TIMEOUT_MS));
+    stop_running(&r);
 }
 END_TEST
 
@@ -382,12 +424,14 @@ Suite *cli_suite(void)
     tcase_add_test(t, dead_letters_are_listed_retried_and_purged);
     tcase_add_test(t, jobs_are_started_and_waited_for);
     tcase_add_test(t, a_followed_list_shows_runs_as_they_come);
+    tcase_add_test(t, status_says_whether_the_server_can_work);
     suite_add_tcase(s, t);
     t = tcase_create("alone");
     tcase_add_checked_fixture(t, make_world, stop_world);
     tcase_set_timeout(t, 120);
     tcase_add_test(t, a_server_with_a_token_wants_it);
     tcase_add_test(t, without_a_server_the_exit_code_says_so);
+    tcase_add_test(t, a_server_that_is_just_starting_can_be_waited_for);
     tcase_add_test(t, check_tells_what_is_wrong_with_a_directory);
     tcase_add_test(t, usage_errors_have_their_own_exit_code);
     suite_add_tcase(s, t);
