@@ -252,13 +252,18 @@ static bool follow_step(struct load *l, const struct step *s, struct job_note **
         tell_circle(l, to, s, way, depth);
         return false;
     }
-    if (depth == NESTING_MAX) {
-        step_subject(l, way[depth - 1], s);
+    bool ok =
+        to->colour == 2 ? !to->broken : depth == NESTING_MAX || find_circle(l, to, way, depth);
+    struct job_note *note = way[depth - 1];
+    if (note->height <= to->height)
+        note->height = to->height + 1;
+    if (ok && (depth == NESTING_MAX || note->height == NESTING_MAX)) {
+        step_subject(l, note, s);
         load_fail(l, place_of(s->map, "job"), "job", "jobs within jobs: at most %d levels",
                   NESTING_MAX);
         return false;
     }
-    return to->colour == 2 ? !to->broken : find_circle(l, to, way, depth);
+    return ok;
 }
 
 static bool find_circle(struct load *l, struct job_note *note, struct job_note **way, size_t depth)

@@ -23,7 +23,6 @@ static const char *const top_later[] = {"policies", "policy",    "intents", "mem
                                         "models",   "approvals", "prices",  NULL};
 
 static const char *const scheduler_keys[] = {"enabled", "jobs", "dead_letter", "alerts", NULL};
-static const char *const dead_keys[] = {"enabled", "retention", "notify", NULL};
 
 struct files {
     struct source *sources;
@@ -189,7 +188,7 @@ static void scheduler_settings(struct load *l, const struct node *map)
     if (dead == NULL || !load_is(l, dead, NODE_MAP, "dead_letter"))
         return;
     load_subject(l, "dead_letter");
-    load_keys(l, dead, dead_keys, NULL);
+    load_keys(l, dead, dead_letter_keys, NULL);
     if (node_get(dead, "enabled") != NULL)
         settings_alias(l, node_key(dead, "enabled"), node_get(dead, "enabled"), "dead_letters");
     if (node_get(dead, "retention") != NULL)
@@ -223,7 +222,11 @@ static void understand(struct load *l, const struct files *f, const char *const 
     bind_all(l);
     for (size_t i = 0, n = l->c->job_n; i < n; i++)
         flow_compile(l, l->jobs[i]);
-    each_section(l, f, "triggers", hooks_read);
+    each_section(l, f, "triggers", triggers_read);
+    after_jobs(l);
+    each_section(l, f, "scheduler", after_scheduler);
+    each_section(l, f, "alerts", alerts_read);
+    after_feed(l);
     check_loops(l);
 }
 
@@ -283,6 +286,7 @@ void config_unref(struct config *c)
     if (c == NULL || --c->refs != 0)
         return;
     settings_finish(&c->set);
+    names_free(c->names);
     for (size_t i = 0; i < c->pipeline_n; i++)
         pipeline_finish(&c->pipelines[i]);
     mem_free(c->pipelines);
@@ -292,6 +296,12 @@ void config_unref(struct config *c)
     for (size_t i = 0; i < c->agent_n; i++)
         agent_finish(&c->agents[i]);
     mem_free(c->agents);
+    for (size_t i = 0; i < c->alert_n; i++)
+        alert_free(c->alerts[i]);
+    mem_free(c->alerts);
+    for (size_t i = 0; i < c->db_trigger_n; i++)
+        db_trigger_finish(&c->db_triggers[i]);
+    mem_free(c->db_triggers);
     for (size_t i = 0; i < c->schedule_n; i++)
         schedule_finish(&c->schedules[i]);
     mem_free(c->schedules);
@@ -320,24 +330,6 @@ const struct extension *config_extension(const struct config *c, const char *nam
     for (size_t i = 0; i < c->extension_n; i++) {
         if (strcmp(c->extensions[i].name, name) == 0)
             return &c->extensions[i];
-    }
-    return NULL;
-}
-
-const struct pipeline *config_pipeline(const struct config *c, struct str name)
-{
-    for (size_t i = 0; i < c->pipeline_n; i++) {
-        if (str_is(name, c->pipelines[i].name))
-            return &c->pipelines[i];
-    }
-    return NULL;
-}
-
-const struct job *config_job(const struct config *c, struct str name)
-{
-    for (size_t i = 0; i < c->job_n; i++) {
-        if (str_is(name, c->jobs[i]->name) || str_is(name, c->jobs[i]->pipeline))
-            return c->jobs[i];
     }
     return NULL;
 }

@@ -271,7 +271,7 @@ struct config {
     struct alert **alerts;
     size_t alert_n;
     struct db_trigger *db_triggers;
-    size_t db_trigger_n;
+    size_t db_trigger_n;    struct config_names *names; /* what config_pipeline and config_job look in */
     char *dir;       /* NULL: built without a directory (defaults) */
     char **warnings; /* one line each, NULL-terminated */
 };

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "config/parts.h"
 
-enum { STAGES_MAX = 2000 };
+enum { STEPS_MAX = 2000 };
 
 /* What stands for "input" in a list of steps: one output, or several as an object. */
 struct feed {
@@ -114,7 +114,8 @@ static void make_stage(struct making *m, const struct step *step, const struct p
                        char *name, const struct feed *f, const char *token)
 {
     struct stage s = {.name = name, .line = step->at.line};
-    struct stage_note note = {.at = step->at, .map = step->map};
+    struct stage_note note = {
+        .at = step->at, .map = step->map, .watch = step->at, .write = step->at};
     s.pipeline = mem_strdup(m->note->job->pipeline);
     s.id = mem_format("%s.%s", s.pipeline, name);
     s.file = mem_strdup(step->at.source->name);
@@ -122,7 +123,7 @@ static void make_stage(struct making *m, const struct step *step, const struct p
     work_copy(&s.work, &step->work);
     policy_use(m->l, policy, &s);
     check_name(m, &s, step);
-    m->full = m->full || m->l->c->pipelines[m->pipeline].n >= STAGES_MAX;
+    m->full = m->full || m->l->c->pipelines[m->pipeline].n >= STEPS_MAX;
     stage_add(m->l, m->pipeline, &s, &note);
 }
 
@@ -171,7 +172,7 @@ static void make_steps(struct making *m, const struct job_note *def, const char 
         tokens[i] = result != NULL && i + 1 == def->n
                         ? mem_strdup(result)
                         : mem_format("%s%s", prefix, def->steps[i].output);
-    for (size_t i = 0; i < def->n && !m->full; i++) {
+    for (size_t i = 0; i < def->n && !m->full && m->l->stage_n <= STAGES_MAX; i++) {
         struct feed f;
         if (!feed_step(m, def, i, tokens, in, &f))
             continue;
@@ -190,6 +191,7 @@ void flow_compile(struct load *l, struct job_note *note)
     struct feed in = {.n = 1, .tokens = tokens};
     struct making m = {.l = l, .note = note, .pipeline = l->c->pipeline_n};
     pipeline_add(l, note->at, mem_strdup(note->job->pipeline))->job = note->job;
+    l->pipelines[m.pipeline].job = note;
     if (note->broken || note->n == 0)
         return;
     make_steps(&m, note, "", &in, NULL, NULL);
@@ -197,7 +199,7 @@ void flow_compile(struct load *l, struct job_note *note)
     load_subject(l, "%s", note->subject);
     if (m.full)
         load_fail(l, note->at, NULL, "too many steps: at most %d, with those of the jobs in it",
-                  STAGES_MAX);
+                  STEPS_MAX);
 }
 
 const char *flow_anonymous(struct load *l, const struct node *map, struct place at, char *name)
@@ -208,8 +210,7 @@ const char *flow_anonymous(struct load *l, const struct node *map, struct place 
     struct step *s = step_add(note, map);
     s->name = mem_strdup("run");
     s->output = mem_strdup("output");
-    work_read(l, map, WORK_AGENTS | (node_key(map, "job") != NULL ? WORK_CODE : 0), &s->work,
-              &s->job);
+    work_read(l, map, node_key(map, "job") != NULL ? WORK_CODE : WORK_AGENTS, &s->work, &s->job);
     note->job->kind = s->work.kind == WORK_AGENT ? JOB_AGENT : JOB_EXTENSION;
     bind_job(l, note);
     bind_circles(l, note);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* triggers: of type webhook. What a delivery needs is settled here, once: scheme, secret and the key that
+/* Triggers of type webhook. What a delivery needs is settled here, once: scheme, secret and the key that
  * it writes. A trigger without a secret loads all the same, with a warning, and its deliveries are refused one by one with the reason:
  * so a configuration can be looked at (check, demo) on a machine that doesn't have the secrets. */
 #include <ctype.h>
@@ -15,11 +15,10 @@ enum { BODY_MAX = 268435456 };
 
 /* task says in words what a run is for; a job or pipeline needs no such thing, so it is for people. */
 static const char *const hook_keys[] = {
-    "type",     "path",   "job",        "pipeline",    "write",    "events", "scheme", "secret",
-    "insecure", "header", "secret_env", "secret_file", "max_body", "task",   "agent",  NULL};
-static const char *const hook_later[] = {"when", "input", "name", "debounce", "timeout", NULL};
-static const char *const later_types[] = {"kv",    "db_change", "cron",   "schedule", "rest",
-                                          "agent", "http",      "intent", NULL};
+    "type",     "path",   "job",      "pipeline", "write",      "events",
+    "scheme",   "secret", "insecure", "header",   "secret_env", "secret_file",
+    "max_body", "task",   "agent",    "when",     "input",      NULL};
+static const char *const hook_later[] = {"name", "debounce", "timeout", NULL};
 /* Schemes that a path's last part may name. */
 static const char *const path_schemes[] = {"github", "gitlab", "stripe", "slack", NULL};
 
@@ -41,6 +40,8 @@ void hook_finish(struct hook *h)
     mem_free(h->write);
     mem_free(h->pipeline);
     mem_free(h->task);
+    mem_free(h->when);
+    mem_free(h->input);
     mem_free(h->file);
 }
 
@@ -140,51 +141,17 @@ static char *default_secret_name(const char *path)
     return name;
 }
 
-/* secret: ${NAME} says the same as secret_env: NAME. A secret itself has no place in a file that is shared. */
-static char *variable_of(const struct node *n)
-{
-    size_t size = n->text_n;
-    if (n->type != NODE_TEXT || size < 4 || strncmp(n->text, "${", 2) != 0 ||
-        strchr(n->text, '}') != n->text + size - 1)
-        return NULL;
-    return mem_dup(n->text + 2, size - 3);
-}
-
 static void read_secret(struct load *l, const struct node *map, struct hook *h)
 {
-    const struct node *env = node_get(map, "secret_env");
-    const struct node *file = node_get(map, "secret_file");
-    const struct node *direct = node_get(map, "secret");
-    if ((env != NULL) + (file != NULL) + (direct != NULL) > 1) {
-        load_fail(l, map->at, NULL, "has several of secret_env, secret_file, secret: choose one");
-        return;
-    }
-    if (file != NULL) {
-        h->secret_name = load_path(l, file, "secret_file");
-        if (h->secret_name != NULL)
-            load_secret_file(l, file->at, "secret_file", h->secret_name, &h->secret);
-        return;
-    }
+    static const char *const keys[] = {"secret_env", "secret_file", "secret"};
     struct place at = node_get(map, "path")->at;
-    if (env != NULL) {
-        at = env->at;
-        h->secret_name = load_word(l, env, "secret_env");
-    } else if (direct != NULL) {
-        at = direct->at;
-        h->secret_name = variable_of(direct);
-        if (h->secret_name == NULL && direct->type == NODE_TEXT)
-            log_secret(str_of(direct->text)); /* the report must not show it */
-        if (h->secret_name == NULL)
-            load_fail(l, at, "secret",
-                      "a secret does not belong into this file: write secret_env: NAME and set "
-                      "that variable");
-    } else {
-        h->secret_name = default_secret_name(h->path);
-    }
-    if (h->secret_name == NULL || !load_secret(l, at, "secret", h->secret_name, &h->secret))
-        return;
-    bool named = env != NULL || direct != NULL;
-    if (h->secret == NULL && (named || !h->insecure))
+    char *standard = default_secret_name(h->path);
+    bool ok = load_secret_keys(l, map, standard, &at, &h->secret_name, &h->secret);
+    bool named = false;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        named = named || node_key(map, keys[i]) != NULL;
+    mem_free(standard);
+    if (ok && h->secret == NULL && (named || !h->insecure))
         report_warning(l->report, at, "%s: there is no secret: set %s or %s_FILE; until then %s",
                        l->subject, h->secret_name, h->secret_name,
                        h->insecure ? "signatures are not checked (insecure)"
@@ -196,9 +163,10 @@ static void read_events(struct load *l, const struct node *n, struct hook *h)
     h->events = load_words(l, n, "events", false);
     for (size_t i = 0; h->events != NULL && h->events[i] != NULL; i++) {
         const char *p = h->events[i];
-        while (isalnum((unsigned char)*p) || (*p != '\0' && strchr("_-.:/", *p) != NULL))
+        while (isalnum((unsigned char)*p) || (*p != '\0' && strchr("_-.:/ ", *p) != NULL))
             p++;
-        if (*p != '\0')
+        bool trimmed = h->events[i][0] != ' ' && p[-1] != ' ';
+        if (*p != '\0' || !trimmed)
             load_fail(l, n->type == NODE_LIST ? n->items[i]->at : n->at, "events",
                       "\"%s\" is no event: write push, or pull_request.opened for one action",
                       h->events[i]);
@@ -228,6 +196,8 @@ static void read_details(struct load *l, const struct node *map, struct hook *h)
     n = node_get(map, "task");
     if (n != NULL)
         h->task = load_word(l, n, "task");
+    h->when = filter_read(l, map, "when");
+    h->input = filter_read(l, map, "input");
     n = node_get(map, "max_body");
     int64_t max;
     if (n != NULL && load_size(l, n, "max_body", 1, BODY_MAX, &max))
@@ -237,103 +207,7 @@ static void read_details(struct load *l, const struct node *map, struct hook *h)
                        "%s: insecure: anybody who can reach this path can start runs", l->subject);
 }
 
-/* What a trigger starts. */
-
-static const struct pipeline *find_pipeline(struct load *l, const char *name)
-{
-    for (size_t i = 0; i < l->c->pipeline_n; i++) {
-        if (strcmp(l->c->pipelines[i].name, name) == 0)
-            return &l->c->pipelines[i];
-    }
-    return NULL;
-}
-
-/* Tells that a pipeline or job is missing; jobs only: pipelines named "job.x" are shown as "x". */
-static void undefined_target(struct load *l, const struct node *n, const char *field)
-{
-    bool job = strcmp(field, "job") == 0;
-    const char **names = mem_zero(l->c->pipeline_n + 1, sizeof *names);
-    size_t count = 0;
-    for (size_t i = 0; i < l->c->pipeline_n; i++) {
-        const char *name = l->c->pipelines[i].name;
-        bool is_job = strncmp(name, "job.", 4) == 0;
-        if (is_job && job)
-            names[count++] = name + 4;
-        else if (!is_job)
-            names[count++] = name;
-    }
-    const char *near = suggest(str_of(n->text), names);
-    load_undefined(l, n->at, field, "there is no %s \"%s\"%s%s%s", field, n->text,
-                   near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
-                   near != NULL ? "\"?" : "");
-    mem_free(names);
-}
-
-/* Which of job, pipeline and agent it starts; NULL: none. */
-static const struct node *target_key(struct load *l, const struct node *map)
-{
-    static const char *const keys[] = {"job", "pipeline", "agent"};
-    const struct node *found = NULL;
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        const struct node *key = node_key(map, keys[i]);
-        if (key != NULL && found != NULL)
-            load_fail(l, map->at, NULL, "has both %s and %s: choose one", found->text, keys[i]);
-        if (found == NULL)
-            found = key;
-    }
-    return found;
-}
-
-static const struct pipeline *named_target(struct load *l, const struct node *n, const char *field)
-{
-    const struct pipeline *p = NULL;
-    if (strcmp(field, "job") == 0) {
-        char *compiled = mem_format("job.%s", n->text);
-        p = find_pipeline(l, compiled);
-        mem_free(compiled);
-    }
-    return p != NULL ? p : find_pipeline(l, n->text);
-}
-
-/* An agent, or a job that only an extension has, is started as a job of the trigger's own: "trigger.github". */
-static const struct pipeline *anonymous_target(struct load *l, const struct node *map,
-                                               const struct hook *h)
-{
-    char *name = mem_format("trigger.%s", last_part(h->path));
-    for (int more = 2; job_find(l, name) != NULL; more++) {
-        mem_free(name);
-        name = mem_format("trigger.%s-%d", last_part(h->path), more);
-    }
-    char subject[sizeof l->subject];
-    memcpy(subject, l->subject, sizeof subject);
-    const char *pipeline = flow_anonymous(l, map, node_get(map, "path")->at, name);
-    load_subject(l, "%s", subject);
-    return find_pipeline(l, pipeline);
-}
-
-static const struct pipeline *read_target(struct load *l, const struct node *map,
-                                          const struct node *key, struct hook *h)
-{
-    const struct node *n = key == NULL ? NULL : node_get(map, key->text);
-    char *name = n == NULL ? NULL : load_word(l, n, key->text);
-    if (name == NULL)
-        return NULL;
-    bool agent = strcmp(key->text, "agent") == 0;
-    size_t declared = 0;
-    const struct pipeline *p = agent ? NULL : named_target(l, n, key->text);
-    if (p == NULL && strcmp(key->text, "job") == 0)
-        extension_with_job(l, name, &declared);
-    if (agent || declared != 0)
-        p = anonymous_target(l, map, h);
-    if (p == NULL) {
-        undefined_target(l, n, key->text);
-        h->pipeline = name; /* with --allow-undefined it stays so */
-        return NULL;
-    }
-    mem_free(name);
-    h->pipeline = mem_strdup(p->name);
-    return p;
-}
+/* What it starts. */
 
 /* "github.*.event" as "github.{run}.event". */
 static void write_from_watch(struct load *l, const struct node *target, const struct pipeline *p,
@@ -412,27 +286,23 @@ static void read_write(struct load *l, const struct node *n, const struct pipeli
 static void read_start(struct load *l, const struct node *map, struct hook *h)
 {
     const struct node *write = node_get(map, "write");
-    const struct node *target = target_key(l, map);
-    const struct pipeline *p = read_target(l, map, target, h);
+    const struct node *key = target_key(l, map);
+    const struct pipeline *p = NULL;
+    if (key != NULL) {
+        char *base = mem_format("trigger.%s", last_part(h->path));
+        p = target_read(l, map, key, node_get(map, "path")->at, base);
+        mem_free(base);
+        if (p != NULL)
+            h->pipeline = mem_strdup(p->name);
+        else if (node_get(map, key->text)->type == NODE_TEXT)
+            h->pipeline = mem_strdup(node_get(map, key->text)->text); /* as is, after a warning */
+    }
     if (write != NULL)
         read_write(l, write, p, h);
     else if (p != NULL)
-        write_from_watch(l, node_get(map, target->text), p, h);
-    else if (target == NULL)
-        load_fail(l, map->at, NULL, "starts nothing: add job, agent, pipeline or write");
-}
-
-static bool check_type(struct load *l, const struct node *type)
-{
-    if (!load_is(l, type, NODE_TEXT, "type"))
-        return false;
-    if (strcmp(type->text, "webhook") == 0)
-        return true;
-    if (is_in(type->text, later_types))
-        load_fail(l, type->at, NULL, "not supported by this version: type %s", type->text);
-    else
-        load_fail(l, type->at, "type", "must be webhook, not \"%s\"", type->text);
-    return false;
+        write_from_watch(l, node_get(map, key->text), p, h);
+    else if (key == NULL)
+        target_missing(l, map, "job, agent, pipeline or write");
 }
 
 static void add_hook(struct load *l, const struct node *n, struct hook *h)
@@ -444,20 +314,12 @@ static void add_hook(struct load *l, const struct node *n, struct hook *h)
     c->hooks[c->hook_n++] = *h;
 }
 
-static void read_hook(struct load *l, const struct node *n)
+void hook_read(struct load *l, const struct node *n)
 {
-    load_subject(l, "triggers");
-    if (!load_is(l, n, NODE_MAP, NULL))
-        return;
-    const struct node *type = node_get(n, "type");
-    if (type != NULL && !check_type(l, type))
-        return; /* the keys of another type are none of ours */
     const struct node *path = node_get(n, "path");
     if (path != NULL && path->type == NODE_TEXT && path->text_n != 0)
         load_subject(l, "webhook %s", path->text);
     load_keys(l, n, hook_keys, hook_later);
-    if (type == NULL)
-        load_missing(l, n, "type", ": write type: webhook");
     struct hook h = {0};
     if (!read_path(l, n, &h)) {
         hook_finish(&h);
@@ -466,13 +328,4 @@ static void read_hook(struct load *l, const struct node *n)
     read_details(l, n, &h);
     read_start(l, n, &h);
     add_hook(l, n, &h);
-}
-
-void hooks_read(struct load *l, const struct node *list)
-{
-    load_subject(l, "triggers");
-    if (list->type == NODE_NULL || !load_is(l, list, NODE_LIST, NULL))
-        return;
-    for (size_t i = 0; i < list->n; i++)
-        read_hook(l, list->items[i]);
 }

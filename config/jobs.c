@@ -54,11 +54,8 @@ void job_note_finish(struct job_note *n)
 
 struct job_note *job_find(const struct load *l, const char *name)
 {
-    for (size_t i = 0; i < l->c->job_n; i++) {
-        if (strcmp(l->c->jobs[i]->name, name) == 0)
-            return l->jobs[i];
-    }
-    return NULL;
+    size_t at = names_job(l->c, str_of(name));
+    return at == SIZE_MAX ? NULL : l->jobs[at];
 }
 
 struct job_note *job_add(struct load *l, const struct node *map, struct place at, char *name,
@@ -84,6 +81,7 @@ struct job_note *job_add(struct load *l, const struct node *map, struct place at
     l->jobs = mem_resize(l->jobs, (c->job_n + 1) * sizeof *l->jobs);
     c->jobs[c->job_n] = j;
     l->jobs[c->job_n++] = note;
+    names_add_job(c, c->job_n - 1);
     return note;
 }
 

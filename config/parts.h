@@ -17,9 +17,11 @@ struct stage_note {         /* where a stage stands, for checks that run late */
     struct place write;
 };
 
+struct job_note;
 struct pipeline_note {
     struct place at;
     struct stage_note *stages;
+    const struct job_note *job; /* of which it was made; NULL: none */
 };
 
 /* How often and how long: of a step, a job, an agent. What is not set comes from the next one. */
@@ -52,8 +54,8 @@ struct job_note {
     struct step *steps;
     size_t n;
     bool listed; /* written as steps: or workflow: */
-    bool broken; /* was told: no stages are made */
-    char colour; /* of the search for circles */
+    bool broken; /* was told: no stages are made */    char colour; /* of the search for circles */
+    int height;  /* levels of jobs within it */
     struct policy policy;
 };
 
@@ -151,6 +153,11 @@ bool load_secret(struct load *l, struct place at, const char *field, const char 
 bool load_secret_file(struct load *l, struct place at, const char *field, const char *path,
                       char **out);
 
+/* secret_env, secret_file or secret: ${NAME} of a map; standard: the variable when none of them stands there (NULL: then there is no secret). *at becomes where it
+ * is named. false: it was told what is wrong. *value NULL: the variable is not set. */
+bool load_secret_keys(struct load *l, const struct node *map, const char *standard,
+                      struct place *at, char **name, char **value);
+
 /* settings.c */
 void settings_defaults(struct settings *s);
 void settings_finish(struct settings *s);
@@ -183,7 +190,14 @@ void extension_finish(struct extension *x);
 /* The one extension that declares a job of this name; NULL: none, or several (*n tells). */
 const struct extension *extension_with_job(const struct load *l, const char *job, size_t *n);
 
+/* names.c: where pipelines and jobs stand in the configuration; each is told when it is added. */
+void names_add_pipeline(struct config *c, size_t at);
+void names_add_job(struct config *c, size_t at);
+size_t names_job(const struct config *c, struct str name); /* SIZE_MAX: there is none */
+void names_free(struct config_names *n);
+
 /* stages.c */
+enum { STAGES_MAX = 20000 }; /* of all pipelines */
 void pipelines_read(struct load *l, const struct node *list);
 void stage_finish(struct stage *s);
 void pipeline_finish(struct pipeline *p);
@@ -246,8 +260,41 @@ void flow_compile(struct load *l, struct job_note *note);
 const char *flow_anonymous(struct load *l, const struct node *map, struct place at, char *name);
 
 /* hooks.c */
-void hooks_read(struct load *l, const struct node *list);
+void hook_read(struct load *l, const struct node *n);
 void hook_finish(struct hook *h);
+
+/* deliveries.c */
+/* An item of a list of deliveries. false: told, and *d is to be finished all the same. */
+bool delivery_read(struct load *l, const struct node *item, struct delivery *d);
+/* Who gets a notice: `notify` and what stands beside it in the map. */
+bool notice_read(struct load *l, const struct node *map, const struct node *notify,
+                 struct delivery *d);
+const char *delivery_name(enum delivery_kind kind);
+void delivery_finish(struct delivery *d);
+
+/* target.c: what a trigger or the end of a run starts. */
+/* Which of job, pipeline and agent stands there; NULL: none. */
+const struct node *target_key(struct load *l, const struct node *map);
+const struct pipeline *target_pipeline(const struct load *l, const char *field, const char *name);
+/* base: the name of the job that is made when the key names an agent. NULL: there is no such thing, which was told. */
+const struct pipeline *target_read(struct load *l, const struct node *map, const struct node *key,
+                                   struct place at, const char *base);
+void target_missing(struct load *l, const struct node *map, const char *ways);
+void target_undefined(struct load *l, const struct node *n, const char *field);
+
+/* after.c */
+extern const char *const dead_letter_keys[];
+void after_scheduler(struct load *l, const struct node *map); /* its alerts and notices */
+void alerts_read(struct load *l, const struct node *list);
+void after_jobs(struct load *l); /* what follows the runs of each job */
+void after_feed(struct load *l); /* at last: which ends feed which stages */
+void alert_free(struct alert *a);
+
+/* triggers.c */
+void triggers_read(struct load *l, const struct node *list);
+void db_trigger_finish(struct db_trigger *t);
+/* A jq program; NULL: there is none, or it is none that runs, which was told with the place in it. */
+char *filter_read(struct load *l, const struct node *map, const char *field);
 
 /* check.c */
 void check_loops(struct load *l);

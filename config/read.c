@@ -15,8 +15,6 @@
 #include "base/suggest.h"
 #include "config/parts.h"
 
-enum { SECRET_FILE_MAX = 65536 };
-
 void load_subject(struct load *l, const char *fmt, ...)
 {
     struct buf b = {0};
@@ -612,74 +610,4 @@ char *load_path(struct load *l, const struct node *n, const char *field)
     char *whole = mem_format("%s/%s", l->dir, path);
     mem_free(path);
     return whole;
-}
-
-/* A secret from its file, without the newline at its end. */
-static bool read_secret(const char *path, struct buf *out, const char **why)
-{
-    if (!read_whole(path, SECRET_FILE_MAX, "it is too large for a secret", out, why))
-        return false;
-    while (out->n != 0 && (out->p[out->n - 1] == '\n' || out->p[out->n - 1] == '\r'))
-        out->n--;
-    if (out->n == 0)
-        *why = "the file is empty";
-    else if (memchr(out->p, '\0', out->n) != NULL)
-        *why = "the file has NUL characters in it";
-    return *why == NULL;
-}
-
-static bool secret_file(struct load *l, struct place at, const char *field, const char *path,
-                        char **out)
-{
-    struct buf b = {0};
-    const char *why = NULL;
-    if (!read_secret(path, &b, &why)) {
-        load_fail(l, at, field, "the secret cannot be read from %s: %s", path, why);
-        buf_finish(&b);
-        return false;
-    }
-    *out = mem_dup(b.p, b.n);
-    buf_finish(&b);
-    return true;
-}
-
-bool load_secret_file(struct load *l, struct place at, const char *field, const char *path,
-                      char **out)
-{
-    if (!secret_file(l, at, field, path, out))
-        return false;
-    log_secret(str_of(*out));
-    return true;
-}
-
-bool load_variable(struct load *l, struct place at, const char *field, const char *name, char **out)
-{
-    char *file_name = mem_format("%s_FILE", name);
-    const char *value = getenv(name);
-    const char *path = getenv(file_name);
-    bool ok = true;
-    *out = NULL;
-    if (value != NULL && value[0] == '\0')
-        value = NULL;
-    if (path != NULL && path[0] == '\0')
-        path = NULL;
-    if (value != NULL && path != NULL) {
-        load_fail(l, at, field, "%s and %s are both set: unset one", name, file_name);
-        ok = false;
-    } else if (path != NULL) {
-        ok = secret_file(l, at, field, path, out);
-    } else if (value != NULL) {
-        *out = mem_strdup(value);
-    }
-    mem_free(file_name);
-    return ok;
-}
-
-bool load_secret(struct load *l, struct place at, const char *field, const char *name, char **out)
-{
-    if (!load_variable(l, at, field, name, out))
-        return false;
-    if (*out != NULL)
-        log_secret(str_of(*out));
-    return true;
 }

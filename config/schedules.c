@@ -3,7 +3,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/cron.h"
 #include "base/mem.h"
+#include "base/zone.h"
 #include "config/parts.h"
 
 enum { MISFIRE_LIMIT = 100, MISFIRE_LIMIT_MAX = 10000 };
@@ -58,9 +60,13 @@ struct timing {
 static void add(struct load *l, const struct node *n, const struct timing *t, const struct job *j,
                 size_t number)
 {
+    struct cron cron;
+    struct err e;
     char *expression = load_word(l, n, "schedule");
     if (expression == NULL)
         return;
+    if (!cron_parse(str_of(expression), &cron, &e))
+        load_fail(l, n->at, "schedule", "%s", e.text);
     struct config *c = l->c;
     c->schedules = mem_resize(c->schedules, (c->schedule_n + 1) * sizeof *c->schedules);
     c->schedules[c->schedule_n++] = (struct schedule){
@@ -114,6 +120,7 @@ static void need_schedule(struct load *l, const struct node *map)
 void schedules_read(struct load *l, const struct node *map, struct job *j)
 {
     struct timing t = {0};
+    struct err e;
     bool enabled = true;
     const struct node *n = node_get(map, "overlap");
     if (n != NULL)
@@ -140,6 +147,8 @@ void schedules_read(struct load *l, const struct node *map, struct job *j)
         zone = node_get(map, "timeZone"); /* Kubernetes's spelling, as suspend */
     if (zone != NULL)
         t.timezone = load_word(l, zone, "timezone");
+    if (t.timezone != NULL && zone_find(t.timezone, &e) == NULL)
+        load_fail(l, zone->at, "timezone", "%s", e.text);
     size_t before = l->c->schedule_n;
     read_list(l, n, &t, j);
     while (!enabled && l->c->schedule_n > before) /* it was checked all the same */

@@ -143,22 +143,24 @@ static bool is_path(const struct row *row)
     return false;
 }
 
-static void set(struct load *l, struct place at, const struct row *row, struct str value)
+/* field: what it is called where it was written. */
+static void set_as(struct load *l, struct place at, const struct row *row, const char *field,
+                   struct str value)
 {
     void *m = member(&l->c->set, row);
     switch (row->kind) {
     case BOOL: {
         bool on;
-        if (value_bool(l, at, row->name, value, &on))
+        if (value_bool(l, at, field, value, &on))
             *(bool *)m = on;
         return;
     }
-    case INT: value_int(l, at, row->name, value, row->min, row->max, m); return;
-    case SIZE: value_size(l, at, row->name, value, row->min, row->max, m); return;
-    case DURATION: value_duration(l, at, row->name, value, row->min, row->max, m); return;
+    case INT: value_int(l, at, field, value, row->min, row->max, m); return;
+    case SIZE: value_size(l, at, field, value, row->min, row->max, m); return;
+    case DURATION: value_duration(l, at, field, value, row->min, row->max, m); return;
     case CHOICE:
         if (!is_choice(str_of(row->choices), value)) {
-            load_fail(l, at, row->name, "must be one of: %s", row->choices);
+            load_fail(l, at, field, "must be one of: %s", row->choices);
             return;
         }
         break;
@@ -166,6 +168,11 @@ static void set(struct load *l, struct place at, const struct row *row, struct s
     case SECRET: note_secret(row, value); break;
     }
     set_text(&l->c->set, row, mem_dup(value.p, value.n));
+}
+
+static void set(struct load *l, struct place at, const struct row *row, struct str value)
+{
+    set_as(l, at, row, row->name, value);
 }
 
 static bool set_before(struct load *l, const struct row *row, const struct node *key)
@@ -223,7 +230,7 @@ void settings_alias(struct load *l, const struct node *key, const struct node *v
         l->settings = mem_zero(ROWS, sizeof *l->settings);
     char *text = set_before(l, row, key) ? NULL : load_text(l, value, key->text);
     if (text != NULL)
-        set(l, value->at, row, str_of(text));
+        set_as(l, value->at, row, key->text, str_of(text));
     mem_free(text);
 }
 

@@ -7,8 +7,6 @@
 #include "base/pattern.h"
 #include "config/parts.h"
 
-enum { STAGES_MAX = 20000 };
-
 static const char *const pipeline_keys[] = {"name", "stages", "description", NULL};
 static const char *const pipeline_later[] = {"on_complete", "on_failure", "alerts",
                                              "timeout",     "retry",      NULL};
@@ -107,6 +105,7 @@ struct pipeline *pipeline_add(struct load *l, struct place at, char *name)
     c->pipelines[n - 1] = (struct pipeline){.name = name};
     l->pipelines[n - 1] = (struct pipeline_note){.at = at};
     c->pipeline_n = n;
+    names_add_pipeline(c, n - 1);
     return &c->pipelines[n - 1];
 }
 
@@ -159,14 +158,13 @@ static bool name_is_free(struct load *l, struct place at, const char *name)
         load_fail(l, at, "name", "\"hookmesh\" is the name of what is sent after runs");
         return false;
     }
-    for (size_t i = 0; i < l->c->pipeline_n; i++) {
-        if (strcmp(l->c->pipelines[i].name, name) != 0)
-            continue;
-        load_fail(l, at, "name", "there is a pipeline \"%s\" already, in %s:%d", name,
-                  l->pipelines[i].at.source->name, l->pipelines[i].at.line);
-        return false;
-    }
-    return true;
+    const struct pipeline *other = config_pipeline(l->c, str_of(name));
+    if (other == NULL)
+        return true;
+    const struct place *first = &l->pipelines[other - l->c->pipelines].at;
+    load_fail(l, at, "name", "there is a pipeline \"%s\" already, in %s:%d", name,
+              first->source->name, first->line);
+    return false;
 }
 
 static void read_pipeline(struct load *l, const struct node *n)

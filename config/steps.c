@@ -120,6 +120,7 @@ static void name_steps(struct job_note *note)
 
 static void check_names(struct load *l, struct job_note *note)
 {
+    size_t before = report_errors(l->report);
     for (size_t i = 0; i < note->n; i++) {
         const struct step *s = &note->steps[i];
         const struct node *output = node_get(s->map, "output");
@@ -132,14 +133,19 @@ static void check_names(struct load *l, struct job_note *note)
             load_fail(l, at, field, "\"input\" is the job's own input");
         for (size_t j = 0; j < i; j++) {
             const struct step *other = &note->steps[j];
-            if (strcmp(other->output, s->output) == 0)
+            bool output_taken = strcmp(other->output, s->output) == 0;
+            if (!output_taken && strcmp(other->name, s->name) != 0)
+                continue;
+            if (output_taken)
                 load_fail(l, at, field, "there is an output \"%s\" already, of line %d", s->output,
                           other->at.line);
-            else if (strcmp(other->name, s->name) == 0)
+            else
                 load_fail(l, s->at, "name", "there is a step \"%s\" already, in line %d", s->name,
                           other->at.line);
+            break;
         }
     }
+    note->broken = note->broken || report_errors(l->report) != before;
 }
 
 /* One step. */
@@ -165,6 +171,7 @@ static void read_step(struct load *l, const struct node *map, struct job_note *n
     if (!load_is(l, map, NODE_MAP, "steps"))
         return;
     struct step *s = step_add(note, map);
+    load_subject(l, "%s step %zu", note->subject, note->n);
     const struct node *name = node_get(map, "name");
     if (name != NULL) {
         s->at = name->at;

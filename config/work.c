@@ -35,6 +35,9 @@ void work_finish(struct work *w)
     mem_free(w->agent);
     mem_free(w->task);
     mem_free(w->target);
+    if (w->delivery != NULL)
+        delivery_finish(w->delivery);
+    mem_free(w->delivery);
 }
 
 static char **words_copy(char *const *words)
@@ -332,14 +335,18 @@ static void read_options(struct load *l, const struct node *map, unsigned kinds,
         read_env(l, node_get(map, "env"), w);
 }
 
-static void does_nothing(struct load *l, const struct node *map, bool job)
+static void does_nothing(struct load *l, const struct node *map, unsigned kinds, bool job)
 {
     for (size_t i = 0; i < CODE_KINDS; i++) {
         if (load_meant(l, map, code_kinds[i]))
             return;
     }
-    if (!load_meant(l, map, "agent") && !load_meant(l, map, "job") &&
-        !load_meant(l, map, "steps") && !load_meant(l, map, "workflow"))
+    if (load_meant(l, map, "agent") || load_meant(l, map, "job") || load_meant(l, map, "steps") ||
+        load_meant(l, map, "workflow"))
+        return;
+    if ((kinds & WORK_AGENTS) == 0)
+        load_fail(l, map->at, NULL, "does nothing: add command or http");
+    else
         load_fail(l, map->at, NULL, "does nothing: add command, http, agent, %sextension with job",
                   job ? "job, or " : "or ");
 }
@@ -351,7 +358,7 @@ void work_read(struct load *l, const struct node *map, unsigned kinds, struct wo
         if (node_key(map, "job") != NULL)
             refuse_alone(l, map, "job", "an extension: write extension: NAME beside it");
         else
-            does_nothing(l, map, job != NULL);
+            does_nothing(l, map, kinds, job != NULL);
         return;
     }
     const struct node *value = node_get(map, kind->text);

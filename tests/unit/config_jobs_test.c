@@ -432,6 +432,314 @@ START_TEST(the_scheduler_section_makes_settings)
 }
 END_TEST
 
+START_TEST(what_follows_a_run_is_stages_that_its_end_feeds)
+{
+    put_text("x.yaml", "jobs:\n"
+                       "  - name: sync\n"
+                       "    command: [cat]\n"
+                       "    on_complete: {agent: analyst, task: Summarize}\n"
+                       "    on_failure: {job: mend}\n"
+                       "    output:\n"
+                       "      - email: team@example.com\n"
+                       "      - slack: \"#daily\"\n"
+                       "      - slack: {channel: \"#more\", text: .output.text}\n"
+                       "  - {name: mend, command: [cat]}\n"
+                       "agents: [{name: analyst, command: [cat]}]\n");
+    struct config *c = load(false);
+    const struct pipeline *p = config_pipeline(c, STR("job.sync"));
+    ck_assert_str_eq(p->after_success,
+                     "job.sync.on_complete\tjob.sync.email\tjob.sync.slack\tjob.sync.slack-2");
+    ck_assert_str_eq(p->after_failure, "job.sync.on_failure");
+    ck_assert_ptr_null(p->after_skip);
+    ck_assert_ptr_null(p->after_open);
+    ck_assert_uint_eq(p->stages[0].after, 0);
+    const struct stage *s = stage_of(c, "job.sync.on_complete");
+    ck_assert_uint_eq(s->after, AFTER_SUCCESS);
+    ck_assert_str_eq(s->watch, "run.ended.>");
+    ck_assert_str_eq(s->also[0], "?job.sync.{1}.output");
+    ck_assert_str_eq(s->also[1], "?job.sync.{1}.input");
+    ck_assert_ptr_null(s->write);
+    ck_assert_int_eq(s->work.kind, WORK_START);
+    ck_assert_str_eq(s->work.target, "job.sync.on_complete");
+    ck_assert_str_eq(s->pipeline, "job.sync");
+    s = stage_of(c, "job.sync.on_complete.run");
+    ck_assert_str_eq(s->watch, "job.sync.on_complete.*.input");
+    ck_assert_str_eq(s->work.agent, "analyst");
+    ck_assert_str_eq(s->work.task, "Summarize");
+    ck_assert_str_eq(stage_of(c, "job.sync.on_failure")->work.target, "job.mend");
+    ck_assert_uint_eq(stage_of(c, "job.sync.on_failure")->after, AFTER_FAILURE);
+    s = stage_of(c, "job.sync.email");
+    ck_assert_int_eq(s->work.kind, WORK_DELIVER);
+    ck_assert_str_eq(s->work.delivery->to, "team@example.com");
+    ck_assert_int_eq(s->retry.max_attempts, 10);
+    s = stage_of(c, "job.sync.slack-2");
+    ck_assert_int_eq(s->work.delivery->kind, DELIVERY_SLACK);
+    ck_assert_str_eq(s->work.delivery->to, "#more");
+    ck_assert_str_eq(s->work.delivery->text, ".output.text");
+    ck_assert_ptr_null(config_pipeline(c, STR("job.mend"))->after_success);
+    ck_assert_ptr_null(config_pipeline(c, STR("hookmesh")));
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(deliveries_are_read_whole)
+{
+    setenv("HOOKMESH_TEST_SIGN", "whsec_c2VjcmV0LW9mLXRoZS1kZWxpdmVyeQ==", 1);
+    put_text("x.yaml",
+             "jobs:\n"
+             "  - name: j\n"
+             "    command: [cat]\n"
+             "    output:\n"
+             "      - email: {to: [a@example.com, \"b@example.com, c@example.com\"], subject: "
+             ".output.title, text: Hello}\n"
+             "        retry: {max_attempts: 2}\n"
+             "      - slack:\n"
+             "      - http: \"http://localhost/in\"\n"
+             "      - http: {url: \"https://example.com/in\", headers: {X-A: b}, secret_env: "
+             "HOOKMESH_TEST_SIGN}\n"
+             "      - kv: report.{run}\n"
+             "      - kv: {key: report.latest}\n"
+             "      - file: reports/{run}.json\n"
+             "      - file: {path: /var/reports/x.json}\n"
+             "      - github: {repository: .input.payload.repository.full_name, sha: "
+             ".input.payload.after, context: ci/hookmesh, text: done}\n"
+             "      - github: {repository: owner/name, issue: \"17\"}\n");
+    struct config *c = load(false);
+    const struct pipeline *p = config_pipeline(c, STR("job.j"));
+    const struct stage *s = &p->stages[1];
+    ck_assert_uint_eq(p->n, 11);
+    ck_assert_str_eq(s->work.delivery->to, "a@example.com, b@example.com, c@example.com");
+    ck_assert_str_eq(s->work.delivery->subject, ".output.title");
+    ck_assert_str_eq(s->work.delivery->text, "Hello");
+    ck_assert_int_eq(s->retry.max_attempts, 2);
+    ck_assert_int_eq(s[1].work.delivery->kind, DELIVERY_SLACK);
+    ck_assert_ptr_null(s[1].work.delivery->to);
+    ck_assert_str_eq(s[2].work.delivery->to, "http://localhost/in");
+    ck_assert_ptr_null(s[2].work.delivery->secret);
+    ck_assert_str_eq(s[3].work.delivery->secret, "whsec_c2VjcmV0LW9mLXRoZS1kZWxpdmVyeQ==");
+    ck_assert_str_eq(s[3].work.delivery->secret_name, "HOOKMESH_TEST_SIGN");
+    ck_assert_str_eq(s[3].work.delivery->headers[0], "X-A: b");
+    ck_assert_str_eq(s[4].work.delivery->to, "report.{run}");
+    ck_assert_int_eq(s[5].work.delivery->kind, DELIVERY_KV);
+    ck_assert_str_eq(s[5].work.delivery->to, "report.latest");
+    ck_assert(str_starts(str_of(s[6].work.delivery->to), dir));
+    ck_assert(str_ends(str_of(s[6].work.delivery->to), "/reports/{run}.json"));
+    ck_assert_str_eq(s[7].work.delivery->to, "/var/reports/x.json");
+    ck_assert_str_eq(s[8].work.delivery->to, ".input.payload.repository.full_name");
+    ck_assert_str_eq(s[8].work.delivery->sha, ".input.payload.after");
+    ck_assert_str_eq(s[8].work.delivery->context, "ci/hookmesh");
+    ck_assert_str_eq(s[9].work.delivery->issue, "17");
+    ck_assert_str_eq(s[9].id, "job.j.github-2");
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(dead_letters_and_alerts_are_stages_of_hookmesh)
+{
+    copy_file(TEST_DATA_DIR "/seeds/dead-letter.yaml", "a.yaml");
+    copy_file(TEST_DATA_DIR "/seeds/alerts.yaml", "b.yaml");
+    put_text("x.yaml",
+             "jobs:\n"
+             "  - {name: plain, command: [cat]}\n"
+             "  - {name: own, command: [cat], dead_letter: {notify: [\"#own\", me@example.com]},\n"
+             "     alerts: [{condition: output.items == 0, notify: http, url: \"http://x/\"}]}\n"
+             "pipelines:\n"
+             "  - {name: doc, stages: [{name: a, watch: doc.*, command: [cat]}]}\n"
+             "scheduler:\n"
+             "  alerts:\n"
+             "    - {condition: missed_tick, notify: ops@example.com, job: plain}\n"
+             "    - {condition: job_failed, notify: slack, pipeline: doc}\n");
+    struct config *c = load(false);
+    ck_assert_int_eq(c->set.dead_retention, INT64_C(7) * 86400000);
+    const struct stage *s = stage_of(c, "hookmesh.dead-letter");
+    ck_assert_int_eq(s->work.kind, WORK_DELIVER);
+    ck_assert_str_eq(s->work.delivery->to, "ops@example.com");
+    ck_assert_uint_eq(s->after, AFTER_FAILURE);
+    ck_assert_uint_eq(c->alert_n, 5);
+    s = stage_of(c, "hookmesh.alert-1");
+    ck_assert_int_eq(s->work.kind, WORK_ALERT);
+    ck_assert_int_eq(s->work.alert->kind, ALERT_OUTPUT);
+    ck_assert_str_eq(s->work.alert->job, "own");
+    ck_assert_str_eq(s->work.alert->to.to, "http://x/");
+    s = stage_of(c, "hookmesh.alert-2");
+    ck_assert_int_eq(s->work.alert->kind, ALERT_FAILED);
+    ck_assert_str_eq(s->work.alert->to.to, "#ops-alerts");
+    ck_assert_int_eq(s->work.alert->line, 3);
+    s = stage_of(c, "hookmesh.alert-3-late");
+    ck_assert_uint_eq(s->after, AFTER_OPEN);
+    ck_assert_str_eq(s->watch, "run.open.>");
+    ck_assert_int_eq(s->work.alert->over_ms, 300000);
+    ck_assert_str_eq(s->work.alert->condition, "duration > 5m");
+    ck_assert_int_eq(s->work.alert->to.kind, DELIVERY_EMAIL);
+    const struct pipeline *p = config_pipeline(c, STR("job.plain"));
+    ck_assert_str_eq(p->after_failure, "hookmesh.dead-letter\thookmesh.alert-2\t"
+                                       "hookmesh.alert-3\thookmesh.alert-4");
+    ck_assert_str_eq(p->after_open, "hookmesh.alert-3-late\t300000");
+    ck_assert_str_eq(p->after_skip, "hookmesh.alert-4");
+    p = config_pipeline(c, STR("job.own"));
+    ck_assert(str_starts(str_of(p->after_failure), "job.own.dead-letter\tjob.own.dead-letter-2\t"));
+    ck_assert_ptr_null(strstr(p->after_failure, "hookmesh.dead-letter"));
+    ck_assert_ptr_nonnull(strstr(p->after_success, "hookmesh.alert-1"));
+    p = config_pipeline(c, STR("doc"));
+    ck_assert_ptr_nonnull(strstr(p->after_failure, "hookmesh.alert-5"));
+    ck_assert_ptr_nonnull(strstr(p->after_failure, "hookmesh.dead-letter"));
+    ck_assert_ptr_null(strstr(p->after_success, "hookmesh.alert-1"));
+    p = config_pipeline(c, STR("hookmesh"));
+    ck_assert_ptr_null(p->after_failure);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(changes_of_keys_and_rows_start_jobs)
+{
+    setenv("HOOKMESH_TEST_DB", "postgresql://user:pass-of-the-db@localhost/db", 1);
+    put_text(
+        "x.yaml",
+        "agents: [{name: analyst, command: [cat]}]\n"
+        "jobs: [{name: j, command: [cat]}]\n"
+        "pipelines:\n"
+        "  - {name: doc, stages: [{name: a, watch: doc.*, command: [cat]}]}\n"
+        "triggers:\n"
+        "  - {type: kv, match: \"order.*.paid\", job: j}\n"
+        "  - {type: kv, match: \"order.>\", job: j}\n"
+        "  - {type: kv, match: \"stock.*\", pipeline: doc, name: restock}\n"
+        "  - {type: kv, match: \"mail.*\", agent: analyst, task: Read it}\n"
+        "  - {type: db_change, url_env: HOOKMESH_TEST_DB, table: sales.orders, job: j}\n"
+        "  - {type: db_change, url_env: HOOKMESH_TEST_DB, table: sales.orders, job: j}\n"
+        "  - {type: db_change, url: \"postgresql:///db\", name: people, table: person, column: "
+        "uuid, events: [insert, delete], agent: analyst, when: \".op == \\\"insert\\\"\", "
+        "input: .row}\n");
+    struct config *c = load(false);
+    const struct stage *s = stage_of(c, "trigger.j.start");
+    ck_assert_str_eq(s->watch, "order.*.paid");
+    ck_assert_int_eq(s->work.kind, WORK_START);
+    ck_assert_str_eq(s->work.target, "job.j");
+    ck_assert_str_eq(stage_of(c, "trigger.j-2.start")->watch, "order.>");
+    ck_assert_str_eq(stage_of(c, "trigger.restock.start")->work.target, "doc");
+    ck_assert_str_eq(stage_of(c, "trigger.analyst.start")->work.target, "job.trigger.analyst");
+    ck_assert_str_eq(stage_of(c, "job.trigger.analyst.run")->work.task, "Read it");
+    ck_assert_uint_eq(c->db_trigger_n, 3);
+    const struct db_trigger *t = &c->db_triggers[0];
+    ck_assert_str_eq(t->name, "sales-orders");
+    ck_assert_str_eq(t->url, "postgresql://user:pass-of-the-db@localhost/db");
+    ck_assert_str_eq(t->url_name, "HOOKMESH_TEST_DB");
+    ck_assert_str_eq(t->table, "sales.orders");
+    ck_assert_str_eq(t->column, "id");
+    ck_assert_ptr_null(t->events);
+    ck_assert_str_eq(t->pipeline, "job.j");
+    ck_assert_int_eq(t->line, 10);
+    ck_assert_str_eq(t[1].name, "sales-orders-2");
+    ck_assert_str_eq(t[2].name, "people");
+    ck_assert_str_eq(t[2].column, "uuid");
+    ck_assert_str_eq(t[2].events[1], "delete");
+    ck_assert_str_eq(t[2].when, ".op == \"insert\"");
+    ck_assert_str_eq(t[2].input, ".row");
+    ck_assert_str_eq(t[2].pipeline, "job.trigger.people");
+    config_unref(c);
+    struct buf b = {0};
+    buf_puts(&b, "postgresql://user:pass-of-the-db@localhost/db");
+    log_redact(&b, 0);
+    ck_assert_ptr_null(strstr(b.p, "pass-of-the-db"));
+    buf_finish(&b);
+}
+END_TEST
+
+START_TEST(a_webhook_filters_and_reshapes)
+{
+    put_text("x.yaml", "jobs: [{name: j, command: [cat]}]\n"
+                       "triggers:\n"
+                       "  - type: webhook\n"
+                       "    path: /hooks/gitlab\n"
+                       "    insecure: true\n"
+                       "    job: j\n"
+                       "    events: [\"Push Hook\", \"Tag Push Hook\"]\n"
+                       "    when: .payload.ref == \"refs/heads/main\"\n"
+                       "    input: |\n"
+                       "      {commits: [.payload.commits[].id],\n"
+                       "       branch: .payload.ref}\n");
+    struct config *c = load(false);
+    ck_assert_str_eq(c->hooks[0].events[0], "Push Hook");
+    ck_assert_str_eq(c->hooks[0].when, ".payload.ref == \"refs/heads/main\"");
+    ck_assert_str_eq(c->hooks[0].input,
+                     "{commits: [.payload.commits[].id],\n branch: .payload.ref}\n");
+    ck_assert_str_eq(c->hooks[0].write, "job.j.{run}.input");
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(the_caret_points_into_the_filter)
+{
+    static const struct {
+        const char *line;
+        const char *wanted;
+    } cases[] = {
+        {"    when: .payload | nope\n", "x.yaml:5:22: "},
+        {"    when: \"1 | nope\"\n", "x.yaml:5:16: "},
+        {"    when: '\"\xC3\xA4\xC3\xB6\" | nope'\n", "x.yaml:5:19: "},
+        {"    when: |\n\n      1 |\n        nope\n", "x.yaml:8:9: "},
+        {"    when: |2\n        1 | nope\n", "x.yaml:6:13: "},
+        {"    when: >-\n      1 |\n      nope\n", "x.yaml:"},
+        {"    when: \"1\\t| nope\"\n", "x.yaml:5:11: "},
+        {"    when: 1 |\n      2 | nope\n", "x.yaml:5:11: "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf y = {0};
+        buf_puts(&y, "jobs: [{name: j, command: [cat]}]\ntriggers:\n"
+                     "  - {type: kv, match: a.*, job: j}\n"
+                     "  - type: webhook\n");
+        buf_puts(&y, cases[i].line);
+        buf_puts(&y, "    path: /hooks/x\n    insecure: true\n    job: j\n");
+        put_file("x.yaml", buf_view(&y));
+        struct buf report = load_bad(NULL);
+        ck_assert_msg(str_starts(buf_view(&report), cases[i].wanted), "wanted %s got %s",
+                      cases[i].wanted, report.p);
+        assert_says(&report, "webhook /hooks/x: when: nope/0 is not defined");
+        buf_finish(&report);
+        buf_finish(&y);
+    }
+}
+END_TEST
+
+START_TEST(many_jobs_load_in_a_moment)
+{
+    struct buf y = {0};
+    buf_puts(&y, "scheduler: {alerts: [{condition: job_failed, notify: slack}]}\njobs:\n");
+    for (int i = 0; i < 4000; i++)
+        buf_printf(&y, "  - {name: j%d, command: [cat], schedule: \"@daily\"}\n", i);
+    put_file("x.yaml", buf_view(&y));
+    struct config *c = load(false);
+    ck_assert_uint_eq(c->job_n, 4000);
+    ck_assert_uint_eq(c->schedule_n, 4000);
+    ck_assert_str_eq(config_job(c, STR("j3999"))->pipeline, "job.j3999");
+    ck_assert_ptr_eq(config_job(c, STR("job.j17")), config_job(c, STR("j17")));
+    ck_assert_ptr_null(config_job(c, STR("j4000")));
+    config_unref(c);
+    buf_finish(&y);
+}
+END_TEST
+
+START_TEST(jobs_that_multiply_within_each_other_are_refused)
+{
+    struct buf y = {0};
+    buf_puts(&y, "jobs:\n  - {name: j0, command: [cat]}\n");
+    for (int i = 1; i < 40; i++)
+        buf_printf(&y, "  - {name: j%d, steps: [{job: j%d}, {job: j%d}]}\n", i, i - 1, i - 1);
+    put_file("x.yaml", buf_view(&y));
+    struct buf report = load_bad(NULL);
+    assert_says(&report, "too many steps: at most 2000, with those of the jobs in it");
+    buf_finish(&report);
+    buf_clear(&y);
+    buf_puts(&y, "jobs:\n  - {name: j0, command: [cat]}\n");
+    for (int i = 1; i < 200; i++)
+        buf_printf(&y, "  - {name: j%d, job: j%d}\n", i, i - 1);
+    put_file("x.yaml", buf_view(&y));
+    report = load_bad(NULL);
+    assert_says(&report, "jobs within jobs: at most 50 levels");
+    buf_finish(&report);
+    buf_finish(&y);
+}
+END_TEST
+
 START_TEST(what_is_not_defined_is_a_warning_when_that_is_asked_for)
 {
     put_text("x.yaml", "jobs:\n"
@@ -470,6 +778,14 @@ Suite *config_jobs_suite(void)
     tcase_add_test(t, the_agent_of_a_webhook_is_a_job_of_its_own);
     tcase_add_test(t, a_kubernetes_cron_job_is_a_job);
     tcase_add_test(t, the_scheduler_section_makes_settings);
+    tcase_add_test(t, what_follows_a_run_is_stages_that_its_end_feeds);
+    tcase_add_test(t, deliveries_are_read_whole);
+    tcase_add_test(t, dead_letters_and_alerts_are_stages_of_hookmesh);
+    tcase_add_test(t, changes_of_keys_and_rows_start_jobs);
+    tcase_add_test(t, a_webhook_filters_and_reshapes);
+    tcase_add_test(t, the_caret_points_into_the_filter);
+    tcase_add_test(t, many_jobs_load_in_a_moment);
+    tcase_add_test(t, jobs_that_multiply_within_each_other_are_refused);
     tcase_add_test(t, what_is_not_defined_is_a_warning_when_that_is_asked_for);
     suite_add_tcase(s, t);
     return s;
