@@ -15,7 +15,7 @@
 #include "core/store.h"
 #include "net/loop.h"
 
-enum { COMMIT_MAX = 250, PAUSE_MS = 200 };
+enum { COMMIT_MAX = 250, PAUSE_MS = 200, RESULT_MAX = 2048 };
 
 static struct {
     struct list finished;
@@ -166,6 +166,8 @@ static void add_commit(struct args *a, struct item *it, struct buf *text)
     buf_u64(text, fed);
     buf_puts(text, ",\"size\":");
     buf_u64(text, it->output.n);
+    if (c->stage->after != 0 && it->output.n != 0 && it->output.n <= RESULT_MAX)
+        buf_json_field_raw(text, "result", buf_view(&it->output)); /* no key keeps it */
     args_text(a, buf_view(text));
     buf_finish(&key);
     buf_finish(&feeds);

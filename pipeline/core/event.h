@@ -19,7 +19,7 @@
  *   run.done      run; {"pipeline","state":"succeeded","finished"}
  *   run.failed    run; {"pipeline","state","error"}     state: dead, timed_out, cancelled
  *   step.started  run, key (input); {"stage","attempt"}    of slow work only (commands, http)
- *   step.done     run, key (output or empty); {"stage","in","version","out_version","ms","attempt","fed"}
+ *   step.done     run, key (output or empty); {"stage","in","version","out_version","ms","attempt","fed"}, of what follows a run also "result"
  *   step.failed   run, key (input); {"stage","attempt","error","retry_ms" or "state":"dead"}
  *   log           run; {"stage","line","at"}
  *   delivery      run (may be empty); the ledger's line

@@ -219,6 +219,10 @@ static void add_step(struct buf *out, const struct view_op *op, size_t i, const 
                            json_int(json_get(j, letter.n != 0 ? "attempts" : "attempt"), 1));
     if (json_get(j, "us") != NULL)
         buf_json_field_int(out, "us", json_int(json_get(j, "us"), 0));
+    if (json_get(j, "result") != NULL) {
+        buf_json_key(out, "result");
+        json_dump(out, json_get(j, "result"), false);
+    }
     field_time(out, "at", json_int(json_get(j, "at"), 0));
     json_free(j);
     buf_char(out, '}');

@@ -47,6 +47,12 @@ void request_stop(void);
 /* agent.c: an agent without code here. */
 extern const struct claim_runner agent_runner;
 
+/* deliver_step.c, alert.c: what follows a run */
+extern const struct claim_runner deliver_runner;
+void deliver_stop(void);
+extern const struct claim_runner alert_runner;
+void alert_stop(void);
+
 /* extension.c */
 extern const struct claim_runner extension_runner;
 void extension_configure(void);

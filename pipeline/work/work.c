@@ -8,6 +8,7 @@
 #include <sysexits.h>
 
 #include "base/mem.h"
+#include "net/httpc.h"
 #include "net/loop.h"
 #include "work/filter.h"
 #include "work/pool.h"
@@ -153,6 +154,8 @@ bool work_start(struct err *e)
     claim_register(WORK_HTTP, &request_runner);
     claim_register(WORK_EXTENSION, &extension_runner);
     claim_register(WORK_AGENT, &agent_runner);
+    claim_register(WORK_DELIVER, &deliver_runner);
+    claim_register(WORK_ALERT, &alert_runner);
     return true;
 }
 
@@ -161,6 +164,7 @@ void work_configure(struct config *c)
     struct config *old = self.config;
     self.config = config_ref(c);
     config_unref(old);
+    httpc_trust(c->set.tls_ca);
     keep_configure();
     extension_configure();
 }
@@ -174,5 +178,7 @@ void work_stop(void (*done)(void *arg), void *arg)
     command_stop();
     request_stop();
     filter_stop();
+    deliver_stop();
+    alert_stop();
     loop_defer(on_all_ended, NULL);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runners without Redis: this stands where core/claim and core/event stand. Claims are made here from a real
+/* Runners without Redis: this stands where core/claim, core/event, core/kv, core/run and core/store stand. Claims are made here from a real
  * configuration, given to the runner, and what becomes of them is kept for the test to look at. Included by one file of a program.
  *
  * The test program is also its own `extension-host`, as hookmesh is. */
@@ -21,6 +21,9 @@
 #include "config/config.h"
 #include "core/claim.h"
 #include "core/event.h"
+#include "core/kv.h"
+#include "core/run.h"
+#include "core/store.h"
 #include "net/loop.h"
 #include "work/work.h"
 
@@ -41,7 +44,7 @@ struct given {
 static struct {
     char dir[64];
     struct config *config;
-    const struct claim_runner *runners[WORK_AGENT + 1];
+    const struct claim_runner *runners[WORK_ALERT + 1];
     struct given *given[GIVEN_MAX];
     int given_n;
     int done_n;
@@ -50,6 +53,10 @@ static struct {
     struct buf log; /* "run|line\n" */
     struct timer *patience;
     bool stopped;
+    struct buf kv_key; /* the key that was put, or is there to be read */
+    struct buf kv_value;
+    const char *view; /* what run_get tells; NULL: ERR_NOT_FOUND */
+    bool redis_away;  /* kv_put, kv_get and run_get fail */
 } harness;
 
 void claim_register(enum work_kind kind, const struct claim_runner *r)
@@ -82,6 +89,82 @@ void event_log_line(struct str run, struct str stage, struct str line)
     buf_char(&harness.log, '\n');
     if (harness.wait_for_log != NULL && strstr(harness.log.p, harness.wait_for_log) != NULL)
         loop_stop();
+}
+
+/* Redis, as far as runners ask it: one key, one run. Answers come in the next turn. */
+
+struct harness_call {
+    kv_put_fn put;
+    kv_get_fn get;
+    run_json_fn json;
+    redis_fn call;
+    void *arg;
+};
+
+static void harness_answer(void *arg)
+{
+    static const struct err away = {ERR_REDIS, "Redis is not reachable"};
+    static const struct err gone = {ERR_NOT_FOUND, "there is no such run"};
+    struct harness_call *c = arg;
+    const struct err *e = harness.redis_away ? &away : NULL;
+    const int64_t version = 7;
+    struct kv_value v = {.key = buf_view(&harness.kv_key),
+                         .value = buf_view(&harness.kv_value),
+                         .version = harness.kv_value.n != 0};
+    if (c->put != NULL)
+        c->put(c->arg, 1, &version, e);
+    else if (c->get != NULL)
+        c->get(c->arg, 1, &v, e);
+    else if (c->json != NULL)
+        c->json(c->arg, str_of(harness.view), (struct str){NULL, 0},
+                e == NULL && harness.view == NULL ? &gone : e);
+    else if (c->call != NULL)
+        c->call(c->arg, NULL, &away);
+    mem_free(c);
+}
+
+static void harness_ask(struct harness_call call)
+{
+    struct harness_call *c = mem_new(struct harness_call);
+    *c = call;
+    loop_defer(harness_answer, c);
+}
+
+void kv_put(size_t n, const struct kv_put *puts, kv_put_fn fn, void *arg)
+{
+    ck_assert_uint_eq(n, 1);
+    buf_clear(&harness.kv_key);
+    buf_clear(&harness.kv_value);
+    buf_str(&harness.kv_key, puts->key);
+    buf_str(&harness.kv_value, puts->value);
+    harness_ask((struct harness_call){.put = fn, .arg = arg});
+}
+
+void kv_get(size_t n, const struct str *keys, kv_get_fn fn, void *arg)
+{
+    ck_assert_uint_eq(n, 1);
+    ck_assert(str_eq(*keys, buf_view(&harness.kv_key)));
+    harness_ask((struct harness_call){.get = fn, .arg = arg});
+}
+
+void run_get(struct str id, run_json_fn fn, void *arg)
+{
+    ck_assert(id.n != 0);
+    harness_ask((struct harness_call){.json = fn, .arg = arg});
+}
+
+void store_call(const char *function, size_t argc, const struct str *argv, redis_fn fn, void *arg)
+{
+    (void)function;
+    (void)argc;
+    (void)argv;
+    harness_ask((struct harness_call){.call = fn, .arg = arg});
+}
+
+void store_on_state(store_state_fn fn, void *arg)
+{
+    (void)fn;
+    (void)arg;
 }
 
 __attribute__((constructor)) static void be_the_helper(int argc, char **argv)
@@ -247,6 +330,8 @@ static void harness_stopped(void)
     }
     config_unref(harness.config);
     buf_finish(&harness.log);
+    buf_finish(&harness.kv_key);
+    buf_finish(&harness.kv_value);
     ck_assert_int_eq(nftw(harness.dir, harness_remove, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
