@@ -96,7 +96,7 @@ static void spell(const char *rest, struct buf *pointer, struct buf *dotted)
     for (const char *p = rest; *p != '\0'; p++) {
         if (*p == '.' || *p == '[') {
             buf_char(pointer, '/');
-            if (dotted->n != 0)
+            if (p != rest)
                 buf_char(dotted, '.');
         } else if (*p == '~' || *p == '/') {
             buf_puts(pointer, *p == '~' ? "~0" : "~1");
