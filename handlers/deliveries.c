@@ -90,12 +90,11 @@ static void replay(struct http_req *q, const struct ledger_body *b, const struct
     w->replay = http_segment(q, "id");
     w->event = copy(q, verify_first(scheme->events, kept_header, headers));
     w->external_id = copy(q, verify_first(scheme->ids, kept_header, headers));
-    /* Of what became a run the JSON was kept, also when it had come in a form. */
-    if (w->body.n == 0 || (w->body.p[0] != '{' && w->body.p[0] != '['))
-        w->content_type = copy(q, kept_header(headers, "content-type"));
+    w->stored = b->json;
+    w->content_type = copy(q, kept_header(headers, "content-type"));
     buf_clear(&w->headers);
     buf_str(&w->headers, b->headers);
-    hooks_take(w);
+    hooks_take(w, kept_header, headers);
 }
 
 static void on_body(void *arg, const struct ledger_body *kept, const struct err *e)

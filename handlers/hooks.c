@@ -16,6 +16,7 @@
 #include "base/metric.h"
 #include "core/run.h"
 #include "core/store.h"
+#include "trigger/judge.h"
 #include "trigger/submit.h"
 
 enum {
@@ -184,23 +185,89 @@ static void on_submitted(struct webhook *w, enum submit_outcome outcome, struct 
 static bool name_fits(struct str s, const char *what, struct err *e)
 {
     if (s.n > NAME_MAX_BYTES)
-        return err_fail(e, ERR_BAD_INPUT, "the %s in the headers is longer than %d bytes", what,
-                        NAME_MAX_BYTES);
+        return err_fail(e, ERR_BAD_INPUT, "the %s is longer than %d bytes", what, NAME_MAX_BYTES);
     for (size_t i = 0; i < s.n; i++) {
         if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7F)
-            return err_fail(e, ERR_BAD_INPUT, "the %s in the headers has a control character",
-                            what);
+            return err_fail(e, ERR_BAD_INPUT, "the %s has a control character", what);
     }
-    return str_utf8_valid(s) ||
-           err_fail(e, ERR_BAD_INPUT, "the %s in the headers is not valid UTF-8", what);
+    return str_utf8_valid(s) || err_fail(e, ERR_BAD_INPUT, "the %s is not valid UTF-8", what);
 }
 
-void hooks_take(struct webhook *w)
+/* Slack's way of asking whether the receiver has the secret. */
+static void answer_challenge(struct webhook *w)
+{
+    static struct buf json;
+    record(w, "ping", 200,
+           STR("the sender asks for its challenge, to see that the hook is set up"));
+    buf_clear(&json);
+    buf_char(&json, '{');
+    buf_json_field(&json, "challenge", buf_view(&w->challenge));
+    buf_char(&json, '}');
+    http_reply_json(w->user, 200, buf_view(&json));
+    webhook_free(w);
+}
+
+static void answer_unwanted(struct webhook *w)
+{
+    char reason[128 + 2 * NAME_MAX_BYTES];
+    struct str action = cut(buf_view(&w->action));
+    snprintf(reason, sizeof reason, "the event %.*s%s%.*s is not among the trigger's events",
+             (int)w->event.n, w->event.p, action.n != 0 ? "." : "", (int)action.n, action.p);
+    answer_nothing_to_do(w, "filtered", reason);
+}
+
+/* A filter that fails is a fault of our configuration. The sender did nothing wrong and cannot mend it: it gets 200, so that it neither
+ * switches the hook off nor sends the same again and again; the ledger has the reason and the body for a replay. What may be better in a
+ * moment is answered 503, and is in the ledger too, because some senders never try again. */
+static void answer_broken_filter(struct webhook *w, const struct err *e)
+{
+    if (e->code == ERR_UNAVAILABLE || e->code == ERR_CANCELLED) {
+        reject(w, "rejected", e);
+        return;
+    }
+    record(w, "rejected", 200, str_of(e->text));
+    reply(w, 200, "rejected", (struct str){NULL, 0}, e->text);
+}
+
+static void on_judged(void *arg, bool wanted, struct str input, const struct err *e)
+{
+    struct webhook *w = arg;
+    if (e != NULL) {
+        answer_broken_filter(w, e);
+    } else if (!wanted) {
+        answer_nothing_to_do(w, "filtered", "the trigger's when: does not want this event");
+    } else {
+        if (w->hook->input != NULL)
+            buf_str(&w->input, input);
+        submit(w, on_submitted);
+    }
+}
+
+static void start(struct webhook *w)
+{
+    if (w->hook->when == NULL && w->hook->input == NULL) {
+        submit(w, on_submitted);
+        return;
+    }
+    struct buf envelope = {0};
+    webhook_envelope(&envelope, w);
+    judge(w->hook->when, w->hook->input, buf_view(&envelope), on_judged, w);
+    buf_finish(&envelope);
+}
+
+void hooks_take(struct webhook *w, webhook_header_fn header, const void *arg)
 {
     struct err e;
-    if (!name_fits(w->event, "event's name", &e) ||
-        !name_fits(w->external_id, "delivery's id", &e) || !webhook_read(w, &e)) {
+    const struct verify_scheme *scheme = hooks_scheme(w->config, w->hook);
+    w->ids_at = scheme->ids_at;
+    w->events_at = scheme->events_at;
+    if (!webhook_read(w, header, arg, &e) || !name_fits(w->event, "event's name", &e) ||
+        !name_fits(w->external_id, "delivery's id", &e)) {
         reject(w, "rejected", &e);
+        return;
+    }
+    if (scheme->challenge != NULL && w->challenge.n != 0 && str_is(w->event, scheme->challenge)) {
+        answer_challenge(w);
         return;
     }
     if (w->hook->write == NULL) { /* only where undefined targets were allowed */
@@ -209,18 +276,12 @@ void hooks_take(struct webhook *w)
         reject(w, "rejected", &e);
         return;
     }
-    const struct verify_scheme *scheme = hooks_scheme(w->config, w->hook);
-    if (scheme->ping != NULL && str_is(w->event, scheme->ping)) {
+    if (scheme->ping != NULL && str_is(w->event, scheme->ping))
         answer_nothing_to_do(w, "ping", "the sender only says that the hook is set up");
-    } else if (!webhook_wanted(w)) {
-        char reason[128 + 2 * NAME_MAX_BYTES];
-        struct str action = cut(buf_view(&w->action));
-        snprintf(reason, sizeof reason, "the event %.*s%s%.*s is not among the trigger's events",
-                 (int)w->event.n, w->event.p, action.n != 0 ? "." : "", (int)action.n, action.p);
-        answer_nothing_to_do(w, "filtered", reason);
-    } else {
-        submit(w, on_submitted);
-    }
+    else if (!webhook_wanted(w))
+        answer_unwanted(w);
+    else
+        start(w);
 }
 
 /* From the outside. */
@@ -228,6 +289,7 @@ void hooks_take(struct webhook *w)
 struct collecting {
     struct buf *json;
     const char *except;
+    bool structured; /* a CloudEvent's attributes come from its body */
 };
 
 static void collect_header(void *arg, struct str name, struct str value)
@@ -239,6 +301,8 @@ static void collect_header(void *arg, struct str name, struct str value)
     for (size_t i = 0; i < name.n; i++)
         lower[i] = (char)tolower((unsigned char)name.p[i]);
     lower[name.n] = '\0';
+    if (c->structured && strncmp(lower, "ce-", 3) == 0)
+        return;
     if (webhook_header_wanted((struct str){lower, name.n}, c->except))
         buf_json_field(c->json, lower, value);
 }
@@ -275,7 +339,8 @@ static struct webhook *arrive(struct http_req *q)
     w->body = http_body(q);
     w->content_type = http_header(q, "content-type");
     struct collecting to = {&w->headers,
-                            w->hook == NULL ? "" : verifier_header(verifier_of(c, w->hook))};
+                            w->hook == NULL ? "" : verifier_header(verifier_of(c, w->hook)),
+                            webhook_is_structured(w->content_type)};
     buf_char(&w->headers, '{');
     http_each_header(q, collect_header, &to);
     buf_char(&w->headers, '}');
@@ -318,7 +383,7 @@ void hooks_post(struct http_req *q)
     struct err e;
     w->believed = admit(w, &e);
     if (w->believed)
-        hooks_take(w);
+        hooks_take(w, header_of, q);
     else
         reject(w, w->hook == NULL && http_refused(q) == NULL ? "unrouted" : "rejected", &e);
 }

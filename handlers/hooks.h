@@ -13,7 +13,7 @@ void hooks_post(struct http_req *q);
 size_t hooks_max_body(const struct http_req *q);
 
 /* The way of a delivery that may be believed, from its content on: answers w->user (a struct http_req) and frees w. */
-void hooks_take(struct webhook *w);
+void hooks_take(struct webhook *w, webhook_header_fn header, const void *arg);
 /* How deliveries for a hook are read: its row of the table of schemes. */
 const struct verify_scheme *hooks_scheme(struct config *c, const struct hook *hook);
 

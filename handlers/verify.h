@@ -15,7 +15,7 @@
 #include "config/config.h"
 
 enum verify_how { VERIFY_HMAC_SHA256, VERIFY_TOKEN };
-enum verify_encoding { VERIFY_HEX, VERIFY_BASE64 };
+enum verify_encoding { VERIFY_HEX, VERIFY_BASE64, VERIFY_HEX_OR_BASE64 };
 
 enum { VERIFY_NAMES = 4 }; /* header names in a row's list, the last one NULL */
 
@@ -32,11 +32,18 @@ struct verify_scheme {
     const char *time;       /* header of the timestamp (Unix seconds), or NULL */
     const char *time_field; /* or the field of the signature's header that holds it: "t=" */
     int window_s;           /* largest distance of the timestamp from our clock */
-    const char
-        *secret_prefix; /* a secret that begins so is base64 behind it; NULL: used as it is */
-    const char *ids[VERIFY_NAMES];    /* headers with the delivery's id, best first */
-    const char *events[VERIFY_NAMES]; /* headers with the event's name, best first */
-    const char *ping;                 /* an event that only says hello; NULL: none */
+    /* Not NULL: the secret is a list of keys with spaces between, each base64 behind its prefix; any of them will do. Without the prefix it is
+     * base64 or text. */
+    const char *secret_prefix;
+    const char *public_prefix; /* of an Ed25519 public key ... */
+    const char *public_sign;   /* ... and of a signature by it, in place of `prefix` */
+    /* What it is, best first: headers, and JSON pointers into the body for what has no header. */
+    const char *ids[VERIFY_NAMES];
+    const char *events[VERIFY_NAMES];
+    const char *ids_at[VERIFY_NAMES];
+    const char *events_at[VERIFY_NAMES];
+    const char *ping;      /* an event that only says hello; NULL: none */
+    const char *challenge; /* an event whose "challenge" is to be sent back; NULL: none */
 };
 
 const struct verify_scheme *verify_scheme(const char *name); /* NULL: no such row */

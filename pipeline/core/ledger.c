@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "core/args.h"
+#include "core/codec.h"
 #include "core/kv.h"
 #include "core/run.h"
 #include "core/store.h"
@@ -330,6 +331,7 @@ void ledger_get(struct str id, run_json_fn fn, void *arg)
 struct body_op {
     char *id;
     char *hook;
+    char *run;
     ledger_body_fn fn;
     void *arg;
 };
@@ -339,6 +341,7 @@ static void finish_body(struct body_op *op, const struct ledger_body *b, const s
     op->fn(op->arg, b, e);
     mem_free(op->id);
     mem_free(op->hook);
+    mem_free(op->run);
     mem_free(op);
 }
 
@@ -360,8 +363,9 @@ static void on_kept(void *arg, const struct reply *r, const struct err *e)
         const struct reply *f = reply_at(reply_at(r, i), 1);
         if (!str_is(reply_str(reply_at(f, 1)), op->id))
             continue;
-        struct ledger_body b = {reply_str(reply_at(f, 3)), reply_str(reply_at(f, 5)),
-                                reply_str(reply_at(f, 7))};
+        struct ledger_body b = {.hook = reply_str(reply_at(f, 3)),
+                                .headers = reply_str(reply_at(f, 5)),
+                                .body = reply_str(reply_at(f, 7))};
         finish_body(op, &b, NULL);
         return;
     }
@@ -369,19 +373,10 @@ static void on_kept(void *arg, const struct reply *r, const struct err *e)
 }
 
 /* The envelope is ours: {...,"headers":{...},"payload":RAW}. Header names are from a fixed list, so the first ,"payload": is the one. */
-static void on_envelope(void *arg, size_t n, const struct kv_value *values, const struct err *e)
+static void take_envelope(struct body_op *op, struct str v)
 {
     static const char headers_mark[] = ",\"headers\":";
     static const char payload_mark[] = ",\"payload\":";
-    struct body_op *op = arg;
-    if (e != NULL || n == 0 || values[0].version == 0) {
-        if (e != NULL)
-            finish_body(op, NULL, e);
-        else
-            no_body(op);
-        return;
-    }
-    struct str v = values[0].value;
     const char *payload = memmem(v.p, v.n, payload_mark, sizeof payload_mark - 1);
     const char *headers = memmem(v.p, v.n, headers_mark, sizeof headers_mark - 1);
     if (payload == NULL || headers == NULL || headers > payload) {
@@ -389,11 +384,38 @@ static void on_envelope(void *arg, size_t n, const struct kv_value *values, cons
         return;
     }
     headers += sizeof headers_mark - 1;
-    struct ledger_body b = {.hook = str_of(op->hook),
-                            .headers = {headers, (size_t)(payload - headers)}};
+    struct ledger_body b = {
+        .hook = str_of(op->hook), .headers = {headers, (size_t)(payload - headers)}, .json = true};
     b.body.p = payload + sizeof payload_mark - 1;
     b.body.n = (size_t)(v.p + v.n - b.body.p) - 1;
     finish_body(op, &b, NULL);
+}
+
+static void on_envelope(void *arg, size_t n, const struct kv_value *values, const struct err *e)
+{
+    struct body_op *op = arg;
+    if (e != NULL)
+        finish_body(op, NULL, e);
+    else if (n == 0 || values[0].version == 0)
+        no_body(op);
+    else
+        take_envelope(op, values[0].value);
+}
+
+/* The input was made from the envelope, which is kept beside it: "ENCODING<newline>" and its bytes. */
+static void on_origin(void *arg, const struct reply *r, const struct err *e)
+{
+    struct body_op *op = arg;
+    struct str bytes = e == NULL ? reply_str(r) : (struct str){NULL, 0};
+    struct str encoding = str_split(&bytes, '\n');
+    struct buf plain = {0};
+    if (e != NULL)
+        finish_body(op, NULL, e);
+    else if (bytes.p == NULL || (encoding.n != 0 && !codec_decode(&plain, bytes, encoding)))
+        no_body(op);
+    else
+        take_envelope(op, encoding.n != 0 ? buf_view(&plain) : bytes);
+    buf_finish(&plain);
 }
 
 static void on_record(void *arg, const struct reply *r, const struct err *e)
@@ -405,12 +427,17 @@ static void on_record(void *arg, const struct reply *r, const struct err *e)
     buf_char(&text, '}'); /* it is kept without its end */
     struct json *rec = e == NULL && text.n > 1 ? json_parse(buf_view(&text), &why) : NULL;
     struct str key = json_str(json_get(rec, "key"));
-    if (e != NULL)
+    if (e != NULL) {
         finish_body(op, NULL, e);
-    else if (key.n == 0)
+    } else if (key.n == 0) {
         no_body(op);
-    else
+    } else if (json_bool(json_get(rec, "shaped"), false)) {
+        char *name = mem_format("hm:origin:%s", op->run);
+        redis_cmd(store_work(), on_origin, op, "GET", name, NULL);
+        mem_free(name);
+    } else {
         kv_get(1, &key, on_envelope, op);
+    }
     json_free(rec);
     buf_finish(&text);
 }
@@ -429,6 +456,7 @@ static void on_line(void *arg, struct str text, struct str next, const struct er
     struct str hook = json_str(json_get(line, "hook"));
     struct str id = json_str(json_get(line, "id"));
     op->hook = mem_dup(hook.p, hook.n);
+    op->run = mem_dup(run.p, run.n);
     mem_free(op->id);
     op->id = mem_dup(id.p, id.n);
     if (run.n != 0) {

@@ -84,13 +84,25 @@ static void unwrite(const struct begin_batch *b)
         listen_unwrote(b->ops[i]->in.key);
 }
 
+static void forget_origin(const struct begin_op *op)
+{
+    if (op->in.origin.n == 0)
+        return;
+    char *name = mem_format("hm:origin:%s", op->in.run_id);
+    redis_cmd(store_work(), NULL, NULL, "UNLINK", name, NULL);
+    mem_free(name);
+}
+
 /* "1" and the runs that were replaced, "dRUN", "jRUN", "sREASON", "g" or "c", see lua/30_run.lua. */
 static void finish_answered(struct begin_op *op, struct str answer)
 {
     char code = answer.n != 0 ? answer.p[0] : 'c';
     struct str rest = {answer.p + 1, answer.n != 0 ? answer.n - 1 : 0};
-    if ((code == 'd' || code == 'g' || code == 'c') && !own_key(op))
+    bool nothing = code == 'd' || code == 'g' || code == 'c';
+    if (nothing && !own_key(op))
         listen_unwrote(op->in.key);
+    if (nothing)
+        forget_origin(op);
     struct err e;
     switch (code) {
     case '1':
@@ -156,6 +168,8 @@ static void describe(struct buf *out, const struct begin_op *op)
         buf_char(out, ',');
         buf_str(out, in->detail);
     }
+    if (in->origin.n != 0)
+        buf_json_field_bool(out, "shaped", true);
     buf_puts(out, ",\"received_at\":\"");
     clock_rfc3339(out, in->received_ms * 1000);
     buf_puts(out, "\",\"size\":");
@@ -284,6 +298,19 @@ static void put_input(const struct begin_op *op, const char *sum, uint64_t seq)
     buf_finish(&meta);
 }
 
+/* What the input was made from, for a replay: it goes with the run. */
+static void put_origin(const struct begin_op *op)
+{
+    if (op->in.origin.n == 0)
+        return;
+    char ms[24];
+    char *name = mem_format("hm:origin:%s", op->in.run_id);
+    snprintf(ms, sizeof ms, "%lld", (long long)store_config()->set.run_retention);
+    struct str argv[] = {STR("SET"), str_of(name), op->in.origin, STR("PX"), str_of(ms)};
+    redis_call(store_work(), NULL, NULL, 5, argv);
+    mem_free(name);
+}
+
 static void send_batch(struct begin_batch *b)
 {
     const struct settings *set = &store_config()->set;
@@ -307,6 +334,7 @@ static void send_batch(struct begin_batch *b)
         codec_sum(sum, op->in.value);
         if (own)
             put_input(op, sum, stage_seq());
+        put_origin(op);
         args_add(&a, str_of(op->in.run_id));
         args_add(&a, str_of(op->in.delivery_id));
         args_add(&a, op->in.once);
@@ -353,6 +381,24 @@ static struct str copy(char **at, struct str s)
     return c;
 }
 
+/* Empty stays empty. */
+static void pack_origin(struct buf *out, struct str envelope)
+{
+    static struct buf packed;
+    const struct settings *set = &store_config()->set;
+    char encoding[CODEC_NAME];
+    buf_clear(out);
+    if (envelope.n == 0)
+        return;
+    if ((int64_t)envelope.n >= set->compress_min && strcmp(set->compress, "off") != 0 &&
+        codec_encode(&packed, encoding, envelope, set->compress)) {
+        buf_puts(out, encoding);
+        envelope = buf_view(&packed);
+    }
+    buf_char(out, '\n');
+    buf_str(out, envelope);
+}
+
 void run_begin(const struct start *in, start_fn fn, void *arg)
 {
     static struct buf packed; /* reused from call to call */
@@ -364,11 +410,14 @@ void run_begin(const struct start *in, start_fn fn, void *arg)
         codec_encode(&packed, op->encoding, value, set->compress))
         value = buf_view(&packed);
     op->in.value = value;
-    struct str *const slices[] = {&op->in.pipeline,  &op->in.key,         &op->in.value,
-                                  &op->in.detail,    &op->in.once,        &op->in.hook,
-                                  &op->in.event,     &op->in.external_id, &op->in.summary,
-                                  &op->in.gate.lane, &op->in.gate.rate,   &op->in.gate.debounce,
-                                  &op->in.gate.skip, &op->in.gate.tick,   &op->in.gate.sum};
+    static struct buf origin; /* "ENCODING<newline>" and the envelope */
+    pack_origin(&origin, in->origin);
+    op->in.origin = buf_view(&origin);
+    struct str *const slices[] = {
+        &op->in.pipeline,  &op->in.key,       &op->in.value,     &op->in.detail,
+        &op->in.once,      &op->in.hook,      &op->in.event,     &op->in.external_id,
+        &op->in.summary,   &op->in.gate.lane, &op->in.gate.rate, &op->in.gate.debounce,
+        &op->in.gate.skip, &op->in.gate.tick, &op->in.gate.sum,  &op->in.origin};
     size_t total = 0;
     for (size_t i = 0; i < sizeof slices / sizeof slices[0]; i++)
         total += slices[i]->n;

@@ -46,6 +46,8 @@ struct start {
     struct str pipeline;
     struct str key;   /* input key */
     struct str value; /* input value (JSON) */
+    struct str
+        origin; /* of a webhook: the envelope, when value was made from it; kept for a replay. Empty: value is the envelope */
     const char *
         cause; /* a literal: "webhook", "replay", "api", "schedule", "key", "database", "job", "agent" */
     struct str
@@ -106,7 +108,8 @@ void ledger_get(struct str id, run_json_fn fn,
 struct ledger_body {
     struct str hook;
     struct str headers; /* JSON object */
-    struct str body;    /* as received */
+    struct str body;    /* as received, or */
+    bool json;          /* the JSON in it, of what became a run */
 };
 typedef void (*ledger_body_fn)(void *arg, const struct ledger_body *b, const struct err *e);
 void ledger_body(struct str id, ledger_body_fn fn, void *arg);

@@ -23,7 +23,7 @@ local function old_runs(_, a)
 end
 
 -- Takes runs off the lists, in the order in which old_runs gave them, with all that is their own. One that is still open is parked and looked at again later.
--- keys: hm:runs*, hm:runbase, hm:run:*, hm:log:*, hm:kv:*   args: for each: run, pipeline, number of keys, key...   returns: how many were removed
+-- keys: hm:runs*, hm:runbase, hm:run:*, hm:log:*, hm:origin:*, hm:kv:*   args: for each: run, pipeline, number of keys, key...   returns: how many were removed
 local function drop_runs(_, a)
     local i, n, off = 1, 0, 0
     while i <= #a do
@@ -49,7 +49,7 @@ local function drop_runs(_, a)
         end
         if not open then
             for j = i + 3, i + 2 + keys do call('UNLINK', kv_name(a[j])) end
-            call('UNLINK', run_name(run), 'hm:log:' .. run, kv_name('run.ended.' .. run))
+            call('UNLINK', run_name(run), 'hm:log:' .. run, 'hm:origin:' .. run, kv_name('run.ended.' .. run))
             n = n + 1
         end
         i = i + 3 + keys

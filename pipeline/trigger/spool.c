@@ -291,7 +291,7 @@ static void refuse(void *arg)
 static bool room_for(const struct spool_record *r, struct err *e)
 {
     const struct settings *set = &store_config()->set;
-    size_t about = r->value.n + r->key.n + r->summary.n + 256;
+    size_t about = r->value.n + r->origin.n + r->key.n + r->summary.n + 256;
     if (!self.started || self.stopping)
         return err_fail(e, ERR_UNAVAILABLE, "Redis is not reachable and the server is stopping");
     if (!set->spool)
@@ -508,6 +508,7 @@ static void store_record(struct drain_job *j, const struct spool_record *r)
                        .event = r->event,
                        .key = r->key,
                        .value = r->value,
+                       .origin = r->origin,
                        .summary = r->summary,
                        .received_ms = r->received_ms,
                        .size = r->size};

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { HEAD = 16, FORM = 1, FLAG_REPLAY = 1, FIXED = 2 + 8 + 8, TEXTS = 9 };
+enum { HEAD = 16, FORM = 2, FLAG_REPLAY = 1, FIXED = 2 + 8 + 8, TEXTS = 10, TEXTS_FORM_1 = 9 };
 
 static const unsigned char mark[4] = {0xFF, 'H', 'M', 0xFE};
 
@@ -63,9 +63,9 @@ static int64_t get_i64(const char *p)
 /* The texts in their order: the one place that knows it. */
 static void texts_of(struct spool_record *r, struct str *texts[TEXTS])
 {
-    struct str *const all[TEXTS] = {&r->delivery_id, &r->run_id,      &r->hook,
-                                    &r->pipeline,    &r->external_id, &r->event,
-                                    &r->key,         &r->value,       &r->summary};
+    struct str *const all[TEXTS] = {&r->delivery_id, &r->run_id, &r->hook, &r->pipeline,
+                                    &r->external_id, &r->event,  &r->key,  &r->value,
+                                    &r->summary,     &r->origin};
     memcpy(texts, all, sizeof all);
 }
 
@@ -76,7 +76,7 @@ void spool_frame_write(struct buf *out, const struct spool_record *r)
     texts_of(&copy, texts);
     size_t start = out->n;
     char head[HEAD] = {0};
-    buf_reserve(out, HEAD + FIXED + r->value.n + 1024);
+    buf_reserve(out, HEAD + FIXED + r->value.n + r->origin.n + 1024);
     buf_add(out, head, HEAD);
     buf_char(out, FORM);
     buf_char(out, r->replay ? FLAG_REPLAY : 0);
@@ -98,15 +98,16 @@ void spool_frame_write(struct buf *out, const struct spool_record *r)
 
 static bool parse(struct str payload, struct spool_record *r)
 {
-    if (payload.n < FIXED || payload.p[0] != FORM)
+    if (payload.n < FIXED || (payload.p[0] != FORM && payload.p[0] != 1))
         return false;
+    size_t n_texts = payload.p[0] == 1 ? TEXTS_FORM_1 : TEXTS;
     *r = (struct spool_record){.replay = (payload.p[1] & FLAG_REPLAY) != 0,
                                .received_ms = get_i64(payload.p + 2),
                                .size = get_i64(payload.p + 10)};
     struct str *texts[TEXTS];
     texts_of(r, texts);
     size_t at = FIXED;
-    for (size_t i = 0; i < TEXTS; i++) {
+    for (size_t i = 0; i < n_texts; i++) {
         if (payload.n - at < 4)
             return false;
         size_t n = get_u32(payload.p + at);

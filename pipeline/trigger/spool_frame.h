@@ -5,8 +5,9 @@
  *     u32 length          of the payload
  *     u32 checksum        CRC-32 (IEEE 802.3) of the payload
  *     u32 head checksum   CRC-32 of the twelve bytes before it
- *     payload             u8 form (1), u8 flags (1: replay), i64 received_ms, i64 size,
- *                         then nine texts in the order of struct spool_record, each u32 length and bytes
+ *     payload             u8 form (2), u8 flags (1: replay), i64 received_ms, i64 size,
+ *                         then ten texts in the order of struct spool_record, each u32 length and bytes;
+ *                         form 1 has the first nine
  *
  * Numbers are little-endian. A file that was being written when the power went ends in the middle of a record: that is
  * torn, and nobody was told that it is stored. Damage before the last record is something else: what stands behind it is found again
@@ -29,6 +30,7 @@ struct spool_record {
     struct str key;
     struct str value;
     struct str summary;
+    struct str origin; /* what value was made from; empty: it is as it came */
     int64_t received_ms;
     int64_t size;
     bool replay;

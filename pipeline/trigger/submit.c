@@ -30,6 +30,7 @@ struct op {
     int64_t since_us;
     struct buf key;
     struct buf value;
+    struct buf origin; /* the envelope, when value is what `input:` made of it */
 };
 
 static struct {
@@ -68,18 +69,20 @@ static void op_finish(struct op *op)
     list_remove(&op->node);
     buf_finish(&op->key);
     buf_finish(&op->value);
+    buf_finish(&op->origin);
     mem_free(op);
 }
 
 static void op_free(struct op *op)
 {
-    if (self.spare_n == SPARE_MAX || op->value.cap > KEEP_BYTES) {
+    if (self.spare_n == SPARE_MAX || op->value.cap + op->origin.cap > KEEP_BYTES) {
         op_finish(op);
         return;
     }
-    *op = (struct op){.key = op->key, .value = op->value};
+    *op = (struct op){.key = op->key, .value = op->value, .origin = op->origin};
     buf_clear(&op->key);
     buf_clear(&op->value);
+    buf_clear(&op->origin);
     list_init(&op->node);
     list_append(&self.spare, &op->node);
     self.spare_n++;
@@ -115,6 +118,7 @@ static void to_disk(struct op *op)
                                      .key = buf_view(&op->key),
                                      .value = buf_view(&op->value),
                                      .summary = buf_view(&w->summary),
+                                     .origin = buf_view(&op->origin),
                                      .received_ms = w->received_us / 1000,
                                      .size = (int64_t)w->body.n,
                                      .replay = w->replay.n != 0},
@@ -178,6 +182,7 @@ static void to_redis(struct op *op)
                        .event = w->event,
                        .key = buf_view(&op->key),
                        .value = buf_view(&op->value),
+                       .origin = buf_view(&op->origin),
                        .summary = buf_view(&w->summary),
                        .received_ms = w->received_us / 1000,
                        .size = (int64_t)w->body.n};
@@ -204,7 +209,9 @@ void submit(struct webhook *w, submit_fn fn)
     op->fn = fn;
     /* The configuration's check has seen the template: it asks for nothing but the run. */
     must(template_fill(&op->key, str_of(w->hook->write), NULL, str_of(w->run_id)));
-    webhook_envelope(&op->value, w);
+    if (w->input.n != 0)
+        buf_str(&op->value, buf_view(&w->input));
+    webhook_envelope(w->input.n != 0 ? &op->origin : &op->value, w);
     if (store_up())
         to_redis(op);
     else

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "trigger/cloudevent.h"
 
 enum { SPARE_MAX = 64, KEEP_BYTES = 32 * 1024, PICK_MAX = 256, SCAN_KEPT = 1024 * 1024 };
 
@@ -34,7 +35,11 @@ static void finish(struct webhook *w)
     buf_finish(&w->headers);
     buf_finish(&w->action);
     buf_finish(&w->summary);
+    buf_finish(&w->challenge);
+    buf_finish(&w->attributes);
     buf_finish(&w->decoded);
+    buf_finish(&w->names);
+    buf_finish(&w->input);
     mem_free(w);
 }
 
@@ -58,7 +63,11 @@ void webhook_free(struct webhook *w)
     *w = (struct webhook){.headers = reused(w->headers),
                           .action = reused(w->action),
                           .summary = reused(w->summary),
-                          .decoded = reused(w->decoded)};
+                          .challenge = reused(w->challenge),
+                          .attributes = reused(w->attributes),
+                          .decoded = reused(w->decoded),
+                          .names = reused(w->names),
+                          .input = reused(w->input)};
     self.spare[self.spare_n++] = w;
 }
 
@@ -127,22 +136,69 @@ static bool read_form(struct webhook *w, struct err *e)
     return true;
 }
 
-static bool find_json(struct webhook *w, struct err *e)
+static struct str media_type(struct str type)
 {
-    struct str type = w->content_type;
     const char *end = type.n == 0 ? NULL : memchr(type.p, ';', type.n);
     if (end != NULL)
         type.n = (size_t)(end - type.p);
-    type = str_trim(type);
+    return str_trim(type);
+}
+
+static struct str no_header(const void *arg, const char *name)
+{
+    (void)arg;
+    (void)name;
+    return (struct str){NULL, 0};
+}
+
+bool webhook_is_structured(struct str content_type)
+{
+    return cloudevent_mode(media_type(content_type), no_header, NULL) == CLOUDEVENT_STRUCTURED;
+}
+
+static bool wrong_type(struct str type, const char *send, struct err *e)
+{
+    return err_fail(e, ERR_MEDIA_TYPE, "the content type %.*s is not taken; send %s",
+                    (int)(type.n < 100 ? type.n : 100), type.p, send);
+}
+
+static bool read_event(struct webhook *w, enum cloudevent_mode mode, struct str type,
+                       webhook_header_fn header, const void *arg, struct err *e)
+{
+    struct cloudevent c = {
+        .attributes = &w->attributes, .names = &w->names, .decoded = &w->decoded};
+    buf_char(&w->attributes, '{');
+    bool good = mode == CLOUDEVENT_BINARY
+                    ? cloudevent_binary(&c, header, arg, type, w->body, w->stored, self.scan, e)
+                    : cloudevent_structured(&c, w->body, self.scan, e);
+    w->event = c.type;
+    w->external_id = c.id;
+    w->payload = c.data;
+    return good;
+}
+
+static bool find_json(struct webhook *w, webhook_header_fn header, const void *arg, struct err *e)
+{
+    struct str type = media_type(w->content_type);
+    enum cloudevent_mode mode = cloudevent_mode(type, header, arg);
+    if (w->stored && mode != CLOUDEVENT_NONE)
+        return read_event(w, CLOUDEVENT_BINARY, type, header, arg, e);
+    w->payload = w->body;
+    if (w->stored)
+        return true;
+    if (mode == CLOUDEVENT_BATCH)
+        return wrong_type(type, "CloudEvents one by one: a delivery is one run", e);
+    if (mode == CLOUDEVENT_STRUCTURED && !str_is_icase(type, "application/cloudevents+json"))
+        return wrong_type(type, "CloudEvents as application/cloudevents+json", e);
+    if (mode != CLOUDEVENT_NONE)
+        return read_event(w, mode, type, header, arg, e);
     if (is_form(type))
         return read_form(w, e);
-    if (!is_json(type))
-        return err_fail(e, ERR_MEDIA_TYPE,
-                        "the content type %.*s is not taken; send application/json, or "
-                        "application/x-www-form-urlencoded with the JSON in payload=",
-                        (int)(type.n < 100 ? type.n : 100), type.p);
-    w->payload = w->body;
-    return true;
+    return is_json(type) || wrong_type(type,
+                                       "application/json, or "
+                                       "application/x-www-form-urlencoded with the JSON in "
+                                       "payload=",
+                                       e);
 }
 
 static void pick(struct buf *out, const char *name, const char *const *pointers)
@@ -156,6 +212,27 @@ static void pick(struct buf *out, const char *name, const char *const *pointers)
     }
 }
 
+/* What the body itself says that it is, where no header did. Both stand behind each other in one buffer, which moves while it grows. */
+static void pick_names(struct webhook *w)
+{
+    if (w->names.n != 0)
+        return; /* a CloudEvent */
+    struct str found[2] = {{NULL, 0}, {NULL, 0}};
+    const char *const *const pointers[2] = {w->event.n == 0 ? w->events_at : NULL,
+                                            w->external_id.n == 0 ? w->ids_at : NULL};
+    size_t n[2];
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t i = 0; pointers[k] != NULL && pointers[k][i] != NULL && found[k].n == 0; i++)
+            found[k] = jscan_pick(self.scan, pointers[k][i]);
+        buf_str(&w->names, found[k]);
+        n[k] = found[k].n;
+    }
+    if (n[0] != 0)
+        w->event = (struct str){w->names.p, n[0]};
+    if (n[1] != 0)
+        w->external_id = (struct str){w->names.p + n[0], n[1]};
+}
+
 /* What lists show of a delivery, where the payload looks like those of the known code hosts. */
 static void pick_fields(struct webhook *w)
 {
@@ -165,10 +242,13 @@ static void pick_fields(struct webhook *w)
     static const char *const action[] = {"/action", NULL};
     static const char *const ref[] = {"/ref", NULL};
     buf_clear(&w->action);
+    buf_clear(&w->challenge);
     buf_clear(&w->summary);
     buf_char(&w->summary, '{');
     if (jscan_is_object(self.scan)) {
+        pick_names(w);
         buf_str(&w->action, jscan_pick(self.scan, "/action"));
+        buf_str(&w->challenge, jscan_pick(self.scan, "/challenge"));
         pick(&w->summary, "repository", repository);
         pick(&w->summary, "sender", sender);
         pick(&w->summary, "action", action);
@@ -177,18 +257,19 @@ static void pick_fields(struct webhook *w)
     buf_char(&w->summary, '}');
 }
 
-bool webhook_read(struct webhook *w, struct err *e)
+bool webhook_read(struct webhook *w, webhook_header_fn header, const void *arg, struct err *e)
 {
-    if (!find_json(w, e))
-        return false;
     if (self.scan == NULL)
         must((self.scan = jscan_new()) != NULL);
-    bool good = jscan_parse(self.scan, w->payload, e);
+    buf_clear(&w->names);
+    buf_clear(&w->attributes);
+    bool found = find_json(w, header != NULL ? header : no_header, arg, e);
+    bool good = found && jscan_parse(self.scan, w->payload, e);
     if (good)
         pick_fields(w);
-    else if (w->payload.n != 0 && memchr(w->payload.p, '\0', w->payload.n) != NULL)
+    else if (found && w->payload.n != 0 && memchr(w->payload.p, '\0', w->payload.n) != NULL)
         err_fail(e, ERR_BAD_INPUT, "not valid JSON: it has a NUL byte in it; send UTF-8 text");
-    if (w->payload.n > SCAN_KEPT) { /* one big delivery must not cost memory for ever */
+    if (w->body.n > SCAN_KEPT) { /* one big delivery must not cost memory for ever */
         jscan_free(self.scan);
         self.scan = NULL;
     }
@@ -219,7 +300,7 @@ bool webhook_wanted(const struct webhook *w)
 
 void webhook_envelope(struct buf *out, const struct webhook *w)
 {
-    buf_reserve(out, w->payload.n + w->headers.n + w->path.n + 512);
+    buf_reserve(out, w->payload.n + w->headers.n + w->attributes.n + w->path.n + 512);
     buf_char(out, '{');
     buf_json_field(out, "hook", w->path);
     buf_json_field(out, "event", w->event);
@@ -228,11 +309,14 @@ void webhook_envelope(struct buf *out, const struct webhook *w)
     buf_puts(out, ",\"received_at\":\"");
     clock_rfc3339(out, w->received_us);
     buf_puts(out, "\",\"headers\":");
-    if (w->headers.n != 0)
-        buf_str(out, buf_view(&w->headers));
-    else
-        buf_puts(out, "{}");
-    buf_puts(out, ",\"payload\":");
+    struct str headers = w->headers.n != 0 ? buf_view(&w->headers) : STR("{}");
+    buf_add(out, headers.p, headers.n - 1);
+    if (w->attributes.n > 1) {
+        if (headers.n > 2)
+            buf_char(out, ',');
+        buf_add(out, w->attributes.p + 1, w->attributes.n - 1);
+    }
+    buf_puts(out, "},\"payload\":");
     buf_str(out, w->payload);
     buf_char(out, '}');
 }

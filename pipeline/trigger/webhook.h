@@ -7,6 +7,10 @@
  *     {"hook":"/hooks/github","event":"push","delivery":"72d3162e-...","received_at":"2026-11-20T09:00:00.123Z",
  *      "headers":{"content-type":"application/json","x-github-event":"push",...},"payload":...}
  *
+ * A CloudEvent (1.0, binary or structured) gives event, delivery (source and id) and payload by its attributes; its attributes stand among
+ * the headers as in binary mode ("ce-subject"), whatever the mode. Data that is no JSON becomes a string, with "ce-datacontentencoding":"base64"
+ * when it is no text.
+ *
  * A struct webhook belongs to whoever called webhook_new; the slices in it are borrowed and must live
  * until webhook_free. One thread only. */
 #ifndef TRIGGER_WEBHOOK_H
@@ -36,13 +40,25 @@ struct webhook {
     struct buf headers; /* JSON object of the headers of interest */
     struct str replay;  /* id of the delivery that this one repeats; empty: it came from outside */
     bool believed;      /* its signature was right, or needs none */
+    bool stored;        /* body is the payload of an envelope: JSON, whatever content_type says */
+    const char *const *ids_at; /* JSON pointers to what no header says; may be NULL */
+    const char *const *events_at;
     void *user;
     /* From webhook_read. */
     struct str payload; /* JSON */
     struct buf action;
-    struct buf summary; /* JSON object of what lists show */
-    struct buf decoded; /* private: a form's payload */
+    struct buf summary;   /* JSON object of what lists show */
+    struct buf challenge; /* the body's "challenge" */
+    struct buf
+        attributes; /* of a CloudEvent, which join the headers in the envelope: a JSON object without its end */
+    struct buf decoded; /* private: a form's payload, or an event's data */
+    struct buf names;   /* private: event and external_id, when the body says them */
+    /* Set by the caller after that. */
+    struct buf input; /* what the trigger's `input:` made of the envelope: the run's input */
 };
+
+/* How a delivery's headers are read: {NULL,0} for one that is not there. */
+typedef struct str (*webhook_header_fn)(const void *arg, const char *lower_case_name);
 
 struct webhook *webhook_new(struct config *c, const struct hook *hook, int64_t wall_us);
 void webhook_free(struct webhook *w);
@@ -51,8 +67,11 @@ void webhook_free(struct webhook *w);
  * name of the trigger's own signature header. Lower-case names. */
 bool webhook_header_wanted(struct str name, const char *except);
 
-/* Finds the JSON and checks it whole. ERR_MEDIA_TYPE or ERR_BAD_INPUT, saying what to send. */
-bool webhook_read(struct webhook *w, struct err *e) MUST_CHECK;
+/* Is the whole CloudEvent in the body? Then its attributes in headers do not count. */
+bool webhook_is_structured(struct str content_type);
+/* Finds the JSON and checks it whole, and what event it is. ERR_MEDIA_TYPE or ERR_BAD_INPUT, saying what to send. */
+bool webhook_read(struct webhook *w, webhook_header_fn header, const void *arg,
+                  struct err *e) MUST_CHECK;
 /* After webhook_read: does the trigger's list of events take it? */
 bool webhook_wanted(const struct webhook *w);
 /* After webhook_read: the run's input. */

@@ -119,29 +119,47 @@ static size_t skip_value(struct str t, size_t i)
     return i;
 }
 
-extern "C" struct str jscan_members(struct jscan *s, struct str text, size_t n,
-                                    const char *const *names, struct str *out)
+extern "C" void jscan_each(struct jscan *s, struct str text, jscan_member_fn fn, void *arg)
 {
-    struct str unknown = {nullptr, 0};
-    std::memset(out, 0, n * sizeof *out);
     if (!jscan_is_object(s))
-        return unknown;
+        return;
     size_t i = skip_space(text, skip_space(text, 0) + 1);
     while (i < text.n && text.p[i] == '"') {
         size_t end = skip_string(text, i);
         struct str name = {text.p + i + 1, end - i - 2};
         i = skip_space(text, skip_space(text, end) + 1); /* behind the colon */
         end = skip_value(text, i);
-        size_t at = 0;
-        while (at < n && !str_is(name, names[at]))
-            at++;
-        if (at < n && !out[at].p)
-            out[at] = {text.p + i, end - i};
-        else if (at == n && !unknown.p)
-            unknown = name;
+        fn(arg, name, {text.p + i, end - i});
         i = skip_space(text, end);
         if (i < text.n && text.p[i] == ',')
             i = skip_space(text, i + 1);
     }
-    return unknown;
+}
+
+struct wanted {
+    size_t n;
+    const char *const *names;
+    struct str *out;
+    struct str unknown;
+};
+
+static void take_member(void *arg, struct str name, struct str value)
+{
+    auto *w = static_cast<struct wanted *>(arg);
+    size_t at = 0;
+    while (at < w->n && !str_is(name, w->names[at]))
+        at++;
+    if (at < w->n && !w->out[at].p)
+        w->out[at] = value;
+    else if (at == w->n && !w->unknown.p)
+        w->unknown = name;
+}
+
+extern "C" struct str jscan_members(struct jscan *s, struct str text, size_t n,
+                                    const char *const *names, struct str *out)
+{
+    struct wanted w = {n, names, out, {nullptr, 0}};
+    std::memset(out, 0, n * sizeof *out);
+    jscan_each(s, text, take_member, &w);
+    return w.unknown;
 }

@@ -68,5 +68,8 @@ struct str jscan_pick(struct jscan *s, const char *pointer);
  * misspelt one can be refused. text is what jscan_parse took and called an object; the slices are slices of it. */
 struct str jscan_members(struct jscan *s, struct str text, size_t n, const char *const *names,
                          struct str *out);
+/* The same for all members, in their order. */
+typedef void (*jscan_member_fn)(void *arg, struct str name, struct str value);
+void jscan_each(struct jscan *s, struct str text, jscan_member_fn fn, void *arg);
 
 #endif

@@ -61,31 +61,62 @@ START_TEST(records_are_read_in_the_order_of_their_writing)
 }
 END_TEST
 
+/* Checksums come from zlib. */
+static const char form_1[] = "ff484dfe3a000000fbc7750979b029ee"
+                             "0100"
+                             "0201000000000000"
+                             "ffffffffffffffff"
+                             "0100000064"
+                             "0100000072"
+                             "00000000"
+                             "00000000"
+                             "00000000"
+                             "00000000"
+                             "00000000"
+                             "020000007b7d"
+                             "00000000";
+static const char form_2[] = "ff484dfe450000003a3d4fb843113474"
+                             "0200"
+                             "0201000000000000"
+                             "ffffffffffffffff"
+                             "0100000064"
+                             "0100000072"
+                             "00000000"
+                             "00000000"
+                             "00000000"
+                             "00000000"
+                             "00000000"
+                             "020000007b7d"
+                             "00000000"
+                             "070000007b2261223a317d";
+
 START_TEST(the_form_on_disk_stays_what_it_was)
 {
     spool_frame_write(&file, &(struct spool_record){.delivery_id = STR("d"),
                                                     .run_id = STR("r"),
                                                     .value = STR("{}"),
+                                                    .origin = STR("{\"a\":1}"),
                                                     .received_ms = 258,
                                                     .size = -1});
-    static const char want[] = /* its checksums come from zlib */
-        "ff484dfe3a000000fbc7750979b029ee"
-        "0100"
-        "0201000000000000"
-        "ffffffffffffffff"
-        "0100000064"
-        "0100000072"
-        "00000000"
-        "00000000"
-        "00000000"
-        "00000000"
-        "00000000"
-        "020000007b7d"
-        "00000000";
     struct buf hex = {0};
     buf_hex(&hex, file.p, file.n);
-    ck_assert_str_eq(hex.p, want);
+    ck_assert_str_eq(hex.p, form_2);
     buf_finish(&hex);
+}
+END_TEST
+
+START_TEST(files_of_the_form_before_are_read)
+{
+    unsigned char bytes[(sizeof form_1 - 1) / 2];
+    ck_assert(hex_decode(STR(form_1), bytes, sizeof bytes));
+    struct spool_record r;
+    size_t at = 0;
+    ck_assert_int_eq(spool_frame_read((struct str){(char *)bytes, sizeof bytes}, &at, &r),
+                     SPOOL_RECORD);
+    ck_assert(str_is(r.delivery_id, "d"));
+    ck_assert(str_is(r.value, "{}"));
+    ck_assert_uint_eq(r.origin.n, 0);
+    ck_assert_int_eq(r.size, -1);
 }
 END_TEST
 
@@ -162,6 +193,7 @@ Suite *spool_frame_suite(void)
     tcase_add_checked_fixture(t, NULL, close_file);
     tcase_add_test(t, records_are_read_in_the_order_of_their_writing);
     tcase_add_test(t, the_form_on_disk_stays_what_it_was);
+    tcase_add_test(t, files_of_the_form_before_are_read);
     tcase_add_test(t, a_file_cut_anywhere_gives_its_whole_records_and_then_says_torn);
     tcase_add_test(t, any_damaged_byte_costs_its_record_and_no_other);
     tcase_add_test(t, a_page_of_zeroes_behind_the_records_is_torn);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <check.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/crypto.h"
 #include "handlers/verify.h"
 
 Suite *verify_suite(void);
@@ -262,6 +264,89 @@ START_TEST(the_documented_standard_webhook_is_accepted_beside_another_key_s_sign
 }
 END_TEST
 
+static bool standard_check(const char *secret, const char *signatures, struct err *e)
+{
+    char *kept = strdup(secret);
+    const struct hook hook = hook_of(standard, kept);
+    const struct sent headers[] = {{"webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"},
+                                   {"webhook-timestamp", "1614265330"},
+                                   {"webhook-signature", signatures},
+                                   {0}};
+    bool good = check_at(&hook, headers, STR("{\"test\": 2432232314}"), 1614265330, e);
+    free(kept);
+    return good;
+}
+
+#define STANDARD_SUM "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+START_TEST(any_of_several_keys_will_do_while_they_are_changed)
+{
+    struct err e;
+    ck_assert_msg(standard_check("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD "
+                                 "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+                                 STANDARD_SUM, &e),
+                  "%s", e.text);
+    ck_assert(standard_check("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", STANDARD_SUM, &e));
+    ck_assert(!standard_check("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", STANDARD_SUM, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "signature does not match"));
+    ck_assert(!standard_check("   ", STANDARD_SUM, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "holds no key"));
+    ck_assert(!standard_check("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_!", STANDARD_SUM, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "not base64"));
+}
+END_TEST
+
+/* Of RFC 8032's second vector. */
+#define PUBLIC_KEY "whpk_PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw="
+
+START_TEST(a_public_key_s_signature_is_checked_beside_the_others)
+{
+    static const char text[] = "msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{\"test\": 2432232314}";
+    unsigned char seed[32], out[CRYPTO_ED25519_SIGNATURE];
+    struct buf good = {0}, many = {0};
+    struct err e;
+    ck_assert(hex_decode(STR("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"),
+                         seed, sizeof seed));
+    ck_assert(crypto_ed25519_sign(seed, STR(text), out, &e));
+    buf_puts(&good, "v1,AAAA v1a,");
+    buf_base64(&good, out, sizeof out);
+    ck_assert_msg(standard_check(PUBLIC_KEY, good.p, &e), "%s", e.text);
+    ck_assert_msg(standard_check("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD " PUBLIC_KEY, good.p, &e),
+                  "%s", e.text);
+    ck_assert(!standard_check(PUBLIC_KEY, STANDARD_SUM, &e));
+    ck_assert(!standard_check("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", good.p, &e));
+    ck_assert(!standard_check("whpk_AAAA", good.p, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "is not 32 bytes in base64"));
+    /* Each costs time, so a header full of them is not looked at to its end. */
+    out[0] ^= 1;
+    for (int i = 0; i < 40; i++) {
+        buf_puts(&many, "v1a,");
+        buf_base64(&many, out, sizeof out);
+        buf_char(&many, ' ');
+    }
+    buf_add(&many, good.p + 8, good.n - 8);
+    ck_assert(!standard_check(PUBLIC_KEY, many.p, &e));
+    buf_finish(&good);
+    buf_finish(&many);
+}
+END_TEST
+
+START_TEST(the_generic_scheme_takes_hexadecimal_and_base64)
+{
+    const struct hook hook = hook_of(generic, github_secret);
+    unsigned char sum[32];
+    struct buf coded = {0};
+    ck_assert(hex_decode(STR(github_sum), sum, sizeof sum));
+    buf_base64(&coded, sum, sizeof sum);
+    const struct sent headers[] = {{"x-signature-256", coded.p}, {0}};
+    accepted(&hook, headers, "Hello, World!");
+    refused(&hook, headers, "Hello, World", "signature does not match");
+    const struct sent odd[] = {{"x-signature-256", "abc"}, {0}};
+    refused(&hook, odd, "Hello", "64 hexadecimal digits or 44 characters of base64");
+    buf_finish(&coded);
+}
+END_TEST
+
 START_TEST(stripe_s_timestamp_is_read_out_of_the_signature_s_header)
 {
     char secret[] = "whsec_test"; /* used as it is: only one row takes the prefix as base64 */
@@ -318,6 +403,9 @@ Suite *verify_suite(void)
     tcase_add_test(t, a_token_comes_as_bearer_or_in_a_named_header);
     tcase_add_test(t, the_documented_slack_signature_counts_only_within_its_window);
     tcase_add_test(t, the_documented_standard_webhook_is_accepted_beside_another_key_s_signature);
+    tcase_add_test(t, any_of_several_keys_will_do_while_they_are_changed);
+    tcase_add_test(t, a_public_key_s_signature_is_checked_beside_the_others);
+    tcase_add_test(t, the_generic_scheme_takes_hexadecimal_and_base64);
     tcase_add_test(t, stripe_s_timestamp_is_read_out_of_the_signature_s_header);
     tcase_add_test(t, every_row_is_complete);
     suite_add_tcase(s, t);

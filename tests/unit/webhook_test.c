@@ -36,7 +36,7 @@ static void reads(const char *type, struct str body, const char *payload)
     struct err e;
     w->content_type = str_of(type);
     w->body = body;
-    ck_assert_msg(webhook_read(w, &e), "%s: %s", type, e.text);
+    ck_assert_msg(webhook_read(w, NULL, NULL, &e), "%s: %s", type, e.text);
     ck_assert_msg(payload != NULL ? str_is(w->payload, payload) : str_eq(w->payload, body), "%.*s",
                   (int)w->payload.n, w->payload.p);
 }
@@ -46,7 +46,7 @@ static void refuses(const char *type, struct str body, enum err_code code, const
     struct err e = {0};
     w->content_type = str_of(type);
     w->body = body;
-    ck_assert(!webhook_read(w, &e));
+    ck_assert(!webhook_read(w, NULL, NULL, &e));
     ck_assert_int_eq(e.code, code);
     ck_assert_msg(strstr(e.text, why) != NULL, "%s", e.text);
 }
@@ -55,7 +55,7 @@ START_TEST(json_is_taken_under_each_of_its_types_as_it_came)
 {
     static const char *const types[] = {NULL, "application/json", "Application/JSON; charset=utf-8",
                                         "application/vnd.github.v3+json",
-                                        "application/cloudevents+json;charset=UTF-8"};
+                                        "application/vnd.acme+json;charset=UTF-8"};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         reads(types[i], STR(" {\"n\": 1.0e2}\n"), " {\"n\": 1.0e2}\n");
     reads("application/json", STR("[1]"), "[1]");
