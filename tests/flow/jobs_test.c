@@ -421,6 +421,35 @@ START_TEST(old_runs_go_with_their_keys_and_open_ones_stay)
 }
 END_TEST
 
+static bool is_emptied(void *arg)
+{
+    struct world *w = arg;
+    struct world_reply dead = world_get_json(w, "/v1/dlq");
+    struct world_reply lines = world_get_json(w, "/v1/deliveries");
+    bool empty = json_size(dead.json) == 0 && json_size(lines.json) == 0;
+    world_reply_finish(&dead);
+    world_reply_finish(&lines);
+    return empty && world_redis_int(w, "XLEN hm:events") == 0;
+}
+
+START_TEST(dead_letters_deliveries_and_events_go_when_they_are_old)
+{
+    struct world *w = world_of(
+        "settings: {dead_retention: 1s, ledger_retention: 1s, event_retention: 1s}\n"
+        "jobs: [{name: bad, command: ['false'], retry: {max_attempts: 1}}]\n"
+        "triggers: [{type: webhook, path: /hooks/in, scheme: token, insecure: true, job: bad}]\n");
+    world_start(w);
+    struct world_reply r = world_http(w, "POST", "/hooks/in", NULL, STR("{}"));
+    ck_assert_int_eq(r.status, 202);
+    world_reply_finish(&r);
+    world_wait_json(w, "/v1/dlq", "0.pipeline", "job.bad");
+    ck_assert_int_gt(world_redis_int(w, "XLEN hm:events"), 0);
+    ck_assert(world_wait_until(is_emptied, w, WORLD_TIMEOUT_MS));
+    world_wait_json(w, "/v1/runs", "0.state", "dead"); /* the run itself is kept */
+    world_free(w);
+}
+END_TEST
+
 START_TEST(a_change_of_a_key_starts_a_job_whoever_wrote_it)
 {
     struct world *w = world_of("jobs: [{name: seen, command: [cat]}]\n"
@@ -489,6 +518,7 @@ Suite *jobs_suite(void)
     tcase_add_test(t, on_complete_gets_the_output_and_on_failure_the_error);
     tcase_add_test(t, a_job_that_starts_itself_ends_at_the_depth_limit);
     tcase_add_test(t, runs_and_jobs_of_higher_priority_go_first);
+    tcase_add_test(t, dead_letters_deliveries_and_events_go_when_they_are_old);
     suite_add_tcase(s, t);
     return s;
 }
