@@ -64,8 +64,16 @@ static void set_up(bool up)
     }
 }
 
+/* A stop ends the questions under way with an error each; nothing is to follow from those. */
+static bool stopped(void)
+{
+    return self.work == NULL;
+}
+
 static void trouble(const char *fmt, const char *detail)
 {
+    if (stopped())
+        return;
     char text[sizeof self.trouble];
     snprintf(text, sizeof text, "%s%s%s", fmt, detail[0] != '\0' ? ": " : "", detail);
     if (strcmp(text, self.trouble) != 0)
@@ -115,7 +123,7 @@ static void check_version(void *arg, const struct reply *r, const struct err *e)
 static void check_policy(void *arg, const struct reply *r, const struct err *e)
 {
     (void)arg;
-    if (e != NULL && e->code == ERR_REDIS)
+    if (stopped() || (e != NULL && e->code == ERR_REDIS))
         return; /* the connection is gone: its return begins anew */
     struct str policy = reply_str(reply_at(r, 1));
     if (e != NULL) {
@@ -137,6 +145,8 @@ static void on_flags_set(void *arg, const struct reply *r, const struct err *e)
 {
     (void)arg;
     (void)r;
+    if (stopped())
+        return;
     if (e != NULL)
         log_warn("store", "notifications_off",
                  "hint=\"keyspace notifications are off and may not be set from here; set "
@@ -147,7 +157,7 @@ static void on_flags_set(void *arg, const struct reply *r, const struct err *e)
 static void check_flags(void *arg, const struct reply *r, const struct err *e)
 {
     (void)arg;
-    if (e != NULL && e->code == ERR_REDIS)
+    if (stopped() || (e != NULL && e->code == ERR_REDIS))
         return;
     struct str flags = reply_str(reply_at(r, 1));
     const char *p = flags.p != NULL ? flags.p : "";
