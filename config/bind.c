@@ -52,16 +52,11 @@ static const char **names_of_jobs(const struct extension *x)
 
 const char **job_names(const struct config *c)
 {
-    size_t n = c->job_n;
-    for (size_t i = 0; i < c->extension_n; i++)
-        n += c->extensions[i].job_n;
-    const char **names = mem_zero(n + 1, sizeof *names);
-    n = 0;
-    for (size_t i = 0; i < c->job_n; i++)
-        names[n++] = c->jobs[i]->name;
-    for (size_t i = 0; i < c->extension_n; i++) {
-        for (size_t j = 0; j < c->extensions[i].job_n; j++)
-            names[n++] = c->extensions[i].jobs[j].name;
+    const char **names = mem_zero(c->job_n + 1, sizeof *names);
+    size_t n = 0;
+    for (size_t i = 0; i < c->job_n; i++) {
+        if (strchr(c->jobs[i]->name, '.') == NULL)
+            names[n++] = c->jobs[i]->name;
     }
     return names;
 }

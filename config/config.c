@@ -219,6 +219,7 @@ static void understand(struct load *l, const struct files *f, const char *const 
     each_section(l, f, "scheduler", scheduler_jobs);
     each_document(l, f, job_read_file);
     each_document(l, f, manifest_read);
+    extensions_jobs(l);
     bind_all(l);
     for (size_t i = 0, n = l->c->job_n; i < n; i++)
         flow_compile(l, l->jobs[i]);
@@ -241,6 +242,7 @@ static void load_finish(struct load *l)
     for (size_t i = 0; i < l->c->agent_n; i++)
         mem_free(l->agents[i]);
     mem_free(l->agents);
+    mem_free(l->extensions);
     mem_free(l->settings);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* extensions: code under a name. With `path` it is a shared object, and `jobs` may say which jobs it has, so that a step can name one of
+/* extensions: code under a name, and the jobs in it. With `path` it is a shared object, and `jobs` may say which jobs it has, so that a step can name one of
  * them alone; without, each of its `jobs` is a command or an HTTP call. */
 #include <string.h>
 #include <sys/stat.h>
@@ -114,6 +114,8 @@ static void read_extension(struct load *l, const struct node *n)
         read_commands(l, jobs, &x);
     struct config *c = l->c;
     c->extensions = mem_resize(c->extensions, (c->extension_n + 1) * sizeof *c->extensions);
+    l->extensions = mem_resize(l->extensions, (c->extension_n + 1) * sizeof *l->extensions);
+    l->extensions[c->extension_n] = at;
     c->extensions[c->extension_n++] = x;
 }
 
@@ -136,4 +138,29 @@ const struct extension *extension_with_job(const struct load *l, const char *job
         }
     }
     return *n == 1 ? found : NULL;
+}
+
+static void add_as_job(struct load *l, const char *name, struct place at)
+{
+    static const struct node nothing = {.type = NODE_MAP};
+    struct job_note *note = job_add(l, &nothing, at, mem_strdup(name), NULL);
+    struct step *s = step_add(note, &nothing);
+    s->at = at;
+    s->name = mem_strdup("run");
+    s->output = mem_strdup("output");
+    s->job = mem_strdup(name);
+}
+
+void extensions_jobs(struct load *l)
+{
+    for (size_t i = 0; i < l->c->extension_n; i++) {
+        const struct extension *x = &l->c->extensions[i];
+        for (size_t j = 0; j < x->job_n; j++) {
+            size_t n;
+            const char *name = x->jobs[j].name;
+            if (step_is_name(name) && job_find(l, name) == NULL &&
+                extension_with_job(l, name, &n) != NULL)
+                add_as_job(l, name, l->extensions[i]);
+        }
+    }
 }

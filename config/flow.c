@@ -210,8 +210,8 @@ const char *flow_anonymous(struct load *l, const struct node *map, struct place 
     struct step *s = step_add(note, map);
     s->name = mem_strdup("run");
     s->output = mem_strdup("output");
-    work_read(l, map, node_key(map, "job") != NULL ? WORK_CODE : WORK_AGENTS, &s->work, &s->job);
-    note->job->kind = s->work.kind == WORK_AGENT ? JOB_AGENT : JOB_EXTENSION;
+    work_read(l, map, WORK_AGENTS, &s->work, NULL);
+    note->job->kind = JOB_AGENT;
     bind_job(l, note);
     bind_circles(l, note);
     flow_compile(l, note);

@@ -54,7 +54,8 @@ struct job_note {
     struct step *steps;
     size_t n;
     bool listed; /* written as steps: or workflow: */
-    bool broken; /* was told: no stages are made */    char colour; /* of the search for circles */
+    bool broken; /* was told: no stages are made */
+    char colour; /* of the search for circles */
     int height;  /* levels of jobs within it */
     struct policy policy;
 };
@@ -75,6 +76,7 @@ struct load {
     char subject[160]; /* what is being read: "stage document.extract"; "" at top level */
     struct pipeline_note *pipelines; /* as c->pipelines */
     struct job_note **jobs;          /* as c->jobs */
+    struct place *extensions;        /* as c->extensions */
     struct agent_note **agents;      /* as c->agents */
     struct place *settings;          /* by row: where it was set; line 0: not yet */
     size_t stage_n;
@@ -187,6 +189,8 @@ void policy_use(const struct load *l, const struct policy *p, struct stage *s);
 /* extensions.c */
 void extensions_read(struct load *l, const struct node *list);
 void extension_finish(struct extension *x);
+/* Each declared job that no other has the name of is a job by itself. After all jobs were read. */
+void extensions_jobs(struct load *l);
 /* The one extension that declares a job of this name; NULL: none, or several (*n tells). */
 const struct extension *extension_with_job(const struct load *l, const char *job, size_t *n);
 
@@ -245,6 +249,7 @@ void steps_read(struct load *l, struct job_note *note);
 int step_of(const struct job_note *note, const char *name);
 struct step *step_add(struct job_note *note, const struct node *map);
 void step_finish(struct step *s);
+bool step_is_name(const char *s);         /* letters, digits, - and _ */
 size_t step_inputs(const struct step *s); /* 0: it says none */
 const struct node *step_input(const struct step *s, size_t i);
 
@@ -256,7 +261,7 @@ const char **job_names(const struct config *c); /* for suggestions; free it */
 
 /* flow.c */
 void flow_compile(struct load *l, struct job_note *note);
-/* A job that a trigger or another job makes of `map`, which names an agent, or a job of an extension: its pipeline. Takes name. */
+/* A job that a trigger or another job makes of `map`, which names an agent: its pipeline. Takes name. */
 const char *flow_anonymous(struct load *l, const struct node *map, struct place at, char *name);
 
 /* hooks.c */

@@ -53,7 +53,7 @@ int step_of(const struct job_note *note, const char *name)
 
 /* Names. */
 
-static bool is_name(const char *s)
+bool step_is_name(const char *s)
 {
     static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     return *s != '\0' && strspn(s, chars) == strlen(s);
@@ -63,7 +63,7 @@ static char *read_given(struct load *l, const struct node *map, const char *fiel
 {
     const struct node *n = node_get(map, field);
     char *name = n == NULL ? NULL : load_word(l, n, field);
-    if (name == NULL || is_name(name))
+    if (name == NULL || step_is_name(name))
         return name;
     load_fail(l, n->at, field, "\"%s\" may have letters, digits, - and _ only", name);
     mem_free(name);
@@ -82,7 +82,7 @@ static char *name_of_work(const struct step *s, size_t number)
     char *name = mem_strdup(from);
     for (char *p = name; *p != '\0'; p++) {
         char one[2] = {*p, '\0'};
-        *p = is_name(one) ? *p : '-';
+        *p = step_is_name(one) ? *p : '-';
     }
     return name;
 }

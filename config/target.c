@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What triggers and ends of runs start: a job, an agent, or a pipeline. An agent, and a job that only an extension has, becomes a job of the starter's own. */
+/* What triggers and ends of runs start: a job, an agent, or a pipeline. An agent becomes a job of the starter's own. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -37,23 +37,20 @@ const struct pipeline *target_pipeline(const struct load *l, const char *field, 
     return p != NULL ? p : config_pipeline(l->c, str_of(name));
 }
 
-/* Jobs of users have no dots in their names. */
-static bool is_shown(const char *pipeline, bool job)
+/* Pipelines that were not made of jobs or triggers have no dots in their names. */
+static const char **pipeline_names(const struct config *c)
 {
-    bool made = strncmp(pipeline, "job.", 4) == 0;
-    return made ? job && strchr(pipeline + 4, '.') == NULL : strncmp(pipeline, "trigger.", 8) != 0;
+    const char **names = mem_zero(c->pipeline_n + 1, sizeof *names);
+    size_t n = 0;
+    for (size_t i = 0; i < c->pipeline_n; i++) {
+        if (strchr(c->pipelines[i].name, '.') == NULL)
+            names[n++] = c->pipelines[i].name;
+    }
+    return names;
 }
-
 void target_undefined(struct load *l, const struct node *n, const char *field)
 {
-    bool job = strcmp(field, "job") == 0;
-    const char **names = mem_zero(l->c->pipeline_n + 1, sizeof *names);
-    size_t count = 0;
-    for (size_t i = 0; i < l->c->pipeline_n; i++) {
-        const char *name = l->c->pipelines[i].name;
-        if (is_shown(name, job))
-            names[count++] = strncmp(name, "job.", 4) == 0 ? name + 4 : name;
-    }
+    const char **names = strcmp(field, "job") == 0 ? job_names(l->c) : pipeline_names(l->c);
     struct buf hint = {0};
     load_hint(&hint, str_of(n->text), names);
     load_undefined(l, n->at, field, "there is no %s \"%s\"%s", field, n->text, hint.p);
@@ -84,11 +81,8 @@ const struct pipeline *target_read(struct load *l, const struct node *map, const
     if (name == NULL)
         return NULL;
     bool agent = strcmp(key->text, "agent") == 0;
-    size_t declared = 0;
     const struct pipeline *p = agent ? NULL : target_pipeline(l, key->text, name);
-    if (p == NULL && strcmp(key->text, "job") == 0)
-        extension_with_job(l, name, &declared);
-    if (agent || declared != 0)
+    if (agent)
         p = anonymous(l, map, at, base);
     if (p == NULL)
         target_undefined(l, n, key->text);

@@ -95,7 +95,7 @@ START_TEST(the_snippets_of_a_scheduler_make_its_jobs)
              "  - {name: content, jobs: {refresh_content: {command: [cat, content]}}}\n");
     struct config *c = load(false);
     ck_assert(c->set.scheduler_enabled);
-    ck_assert_uint_eq(c->job_n, 3);
+    ck_assert_uint_eq(c->job_n, 5); /* analyze_metrics and refresh_content are jobs too */
     ck_assert_uint_eq(c->schedule_n, 3);
     ck_assert_str_eq(c->schedules[1].name, "daily_analysis");
     ck_assert_str_eq(c->schedules[1].expression, "0 0 9 * * *");
@@ -352,7 +352,7 @@ START_TEST(agents_are_read_whole)
 }
 END_TEST
 
-START_TEST(a_job_of_an_extension_is_found_by_its_name_alone)
+START_TEST(a_job_of_an_extension_is_a_job_by_its_name_alone)
 {
     put_text("x.so", "x");
     put_text("x.yaml", "extensions:\n"
@@ -371,9 +371,11 @@ START_TEST(a_job_of_an_extension_is_found_by_its_name_alone)
     s = stage_of(c, "job.both.ping");
     ck_assert_int_eq(s->work.kind, WORK_HTTP);
     ck_assert_str_eq(s->work.url, "http://localhost/ping");
-    ck_assert_str_eq(c->hooks[0].pipeline, "job.trigger.ping");
-    ck_assert_str_eq(c->hooks[0].write, "job.trigger.ping.{run}.input");
-    ck_assert_int_eq(stage_of(c, "job.trigger.ping.run")->work.kind, WORK_HTTP);
+    ck_assert_str_eq(c->hooks[0].pipeline, "job.ping");
+    ck_assert_str_eq(c->hooks[0].write, "job.ping.{run}.input");
+    ck_assert_int_eq(stage_of(c, "job.ping.run")->work.kind, WORK_HTTP);
+    ck_assert_uint_eq(c->job_n, 4);
+    ck_assert_int_eq(job_of(c, "count")->kind, JOB_EXTENSION);
     config_unref(c);
 }
 END_TEST
@@ -774,7 +776,7 @@ Suite *config_jobs_suite(void)
     tcase_add_test(t, a_job_within_a_job_brings_its_steps);
     tcase_add_test(t, how_the_runs_of_a_job_start_is_read_whole);
     tcase_add_test(t, agents_are_read_whole);
-    tcase_add_test(t, a_job_of_an_extension_is_found_by_its_name_alone);
+    tcase_add_test(t, a_job_of_an_extension_is_a_job_by_its_name_alone);
     tcase_add_test(t, the_agent_of_a_webhook_is_a_job_of_its_own);
     tcase_add_test(t, a_kubernetes_cron_job_is_a_job);
     tcase_add_test(t, the_scheduler_section_makes_settings);
