@@ -162,8 +162,14 @@ static void read_http(struct load *l, const struct node *n, struct delivery *d)
     struct place at = n->at;
     if (load_secret_keys(l, n, NULL, &at, &d->secret_name, &d->secret) && d->secret_name != NULL &&
         d->secret == NULL)
-        report_warning(l->report, at, "%s: there is no secret: set %s or %s_FILE", l->subject,
-                       d->secret_name, d->secret_name);
+        report_warning(l->report, at,
+                       "%s: there is no secret: set %s or %s_FILE; until then nothing is sent",
+                       l->subject, d->secret_name, d->secret_name);
+    struct buf key = {0};
+    if (d->secret != NULL && str_starts(str_of(d->secret), "whsec_") &&
+        (!buf_base64_decode(&key, str_of(d->secret + 6)) || key.n == 0))
+        load_fail(l, at, "secret", "what stands behind whsec_ in %s is no base64", d->secret_name);
+    buf_finish(&key);
 }
 
 /* Keys, files, GitHub. */
@@ -197,6 +203,12 @@ static void read_file(struct load *l, const struct node *n, struct delivery *d)
         n = node_get(n, "path");
     }
     d->to = load_path(l, n, "file");
+    for (const char *p = d->to; p != NULL && (p = strchr(p, '{')) != NULL; p++) {
+        if (strncmp(p, "{run}", 5) == 0 || strncmp(p, "{1}", 3) == 0)
+            continue;
+        load_fail(l, n->at, "file", "in braces there can be {run} alone, the run's id");
+        break;
+    }
 }
 
 static void read_github(struct load *l, const struct node *n, struct delivery *d)
@@ -224,13 +236,31 @@ static void read_github(struct load *l, const struct node *n, struct delivery *d
         load_fail(l, n->at, "github", "has both sha and issue: choose one");
 }
 
+/* It may come with the environment of the server, so it is no error here. */
+static void need_setting(struct load *l, const struct node *n, enum delivery_kind kind)
+{
+    const struct settings *set = &l->c->set;
+    const char *missing =
+        kind == DELIVERY_EMAIL && set->smtp_url[0] == '\0'        ? "HOOKMESH_SMTP_URL"
+        : kind == DELIVERY_SLACK && set->slack_webhook[0] == '\0' ? "HOOKMESH_SLACK_WEBHOOK"
+        : kind == DELIVERY_GITHUB && set->github_token[0] == '\0' ? "HOOKMESH_GITHUB_TOKEN"
+                                                                  : NULL;
+    if (missing == NULL || (l->lacking & 1U << kind) != 0)
+        return;
+    l->lacking |= 1U << kind;
+    report_warning(l->report, n->at, "%s: %s: nothing can be sent until %s is set", l->subject,
+                   kinds[kind], missing);
+}
+
 static void read_kind(struct load *l, const char *kind, const struct node *n, struct delivery *d)
 {
     static void (*const readers[])(struct load * l, const struct node *n, struct delivery *d) = {
         read_email, read_slack, read_http, read_kv, read_file, read_github};
     for (size_t i = 0; kinds[i] != NULL; i++) {
-        if (strcmp(kinds[i], kind) == 0)
+        if (strcmp(kinds[i], kind) == 0) {
             readers[i](l, n, d);
+            need_setting(l, n, d->kind);
+        }
     }
 }
 
@@ -289,7 +319,7 @@ bool notice_read(struct load *l, const struct node *map, const struct node *n, s
         if (strcmp(n->text, words[i].kind) != 0)
             continue;
         const struct node *beside = node_get(map, words[i].beside);
-        static const struct node nothing = {.type = NODE_NULL};
+        const struct node nothing = {.type = NODE_NULL, .at = n->at};
         if (beside == NULL && i != 0)
             load_missing(l, map, words[i].beside, "");
         else

@@ -80,6 +80,7 @@ struct load {
     struct agent_note **agents;      /* as c->agents */
     struct place *settings;          /* by row: where it was set; line 0: not yet */
     size_t stage_n;
+    unsigned lacking; /* kinds of deliveries of which it was told that a setting is missing */
     struct {
         const struct node *map;
         const char *key; /* what a misspelt key of the map meant: it isn't missing as well */

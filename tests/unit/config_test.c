@@ -94,6 +94,7 @@ START_TEST(every_mistake_in_jobs_is_told_with_its_place)
 {
     setenv("HOOKMESH_TEST_DB", "postgresql://user:pass-of-the-db@localhost/db", 1);
     put_text("x.so", "x");
+    setenv("HOOKMESH_TEST_BAD_SECRET", "whsec_not-base-64!", 1);
     run_cases(TEST_DATA_DIR "/config/jobs.txt");
 }
 END_TEST
