@@ -4,8 +4,8 @@
  *
  * Civil time is not time, and a schedule means one of two things by it. "At 02:30" means an hour of the day: it happens once on every day, also
  * when the clock jumps over it (then at the jump) or shows it twice (then the first time). "Every 15 minutes" means an interval: it goes by the
- * clock, and after a change for as long as the shift by the clock as it was before as well, so that it never waits longer because of the change. A
- * full or stepped hour field tells the two apart. */
+ * clock, in both passes of what is shown twice; and where the clock jumps, for as long as the jump by the clock as it was before as well, so that what
+ * is jumped over still comes when it would have come. A full or stepped hour field tells the two apart. */
 #include "base/cron.h"
 
 #include <string.h>
@@ -361,7 +361,15 @@ static bool next_by_offset(const struct cron *c, int64_t at_s, int offset, int64
     return true;
 }
 
-/* Just behind a change at change_s: a match by the clock of before, while that counts. */
+/* Does the clock of before count as well, for as long as the shift? Where it was put back, the second pass brings every hourly match again, but for
+ * a shift that is not of whole hours. */
+static bool old_clock_counts(const struct cron *c, int before, int after)
+{
+    bool every_hour = c->hour == bits(&fields[HOUR], 0, 23, 1);
+    return after > before || (every_hour && (before - after) % 3600 != 0);
+}
+
+/* Just behind a change at change_s: a match by the clock of before. */
 static bool next_by_old_clock(const struct cron *c, const struct zone *z, int64_t change_s,
                               int64_t at_s, int64_t *out_s)
 {
@@ -370,8 +378,8 @@ static bool next_by_old_clock(const struct cron *c, const struct zone *z, int64_
     zone_civil(z, change_s - 1, &x, &before);
     zone_civil(z, change_s, &x, &after);
     int64_t until = change_s + (after > before ? after - before : before - after);
-    return until - change_s <= BOTH_CLOCKS_MAX && next_by_offset(c, at_s, before, out_s) &&
-           *out_s < until;
+    return until - change_s <= BOTH_CLOCKS_MAX && old_clock_counts(c, before, after) &&
+           next_by_offset(c, at_s, before, out_s) && *out_s < until;
 }
 
 /* From change to change of the zone's offset, in most cases within the first. */
