@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mail server for tests: prints {"port": N}, then each mail that it took as one JSON line; ends with its standard input.
 
-Arguments: --starttls DIR (makes a certificate DIR/cert.pem), --smtps DIR, --require-starttls, --auth USER:PASSWORD.
+Arguments: --starttls DIR (makes a certificate DIR/cert.pem), --smtps DIR, --require-starttls, --auth USER:PASSWORD, --port N.
 Recipients that it treats in their own way: unknown@ 550, full@ 452, busy@ 450 for the first two times, spam@ refused after DATA,
 later@ put off after DATA, drop@ cuts the connection, silent@ never answers DATA, rude@ never answers QUIT."""
 import argparse
@@ -18,6 +18,7 @@ options.add_argument("--starttls")
 options.add_argument("--smtps")
 options.add_argument("--require-starttls", action="store_true")
 options.add_argument("--auth")
+options.add_argument("--port", type=int, default=0)
 options = options.parse_args()
 
 busy = {}
@@ -97,7 +98,7 @@ def connection():
 
 async def main():
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(connection, "127.0.0.1", 0, ssl=smtps)
+    server = await loop.create_server(connection, "127.0.0.1", options.port, ssl=smtps)
     tell({"port": server.sockets[0].getsockname()[1]})
     await loop.run_in_executor(None, sys.stdin.read)
 
