@@ -44,16 +44,21 @@ static void assert_keys(const struct config *c, const char *id, const char *watc
     ck_assert_str_eq(s->write, write);
 }
 
+static void read_file(const char *path, struct buf *out)
+{
+    char chunk[4096];
+    size_t n;
+    FILE *f = fopen(path, "r");
+    ck_assert_msg(f != NULL, "%s", path);
+    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0)
+        buf_add(out, chunk, n);
+    fclose(f);
+}
+
 static void copy_file(const char *from, const char *to)
 {
     struct buf b = {0};
-    char chunk[4096];
-    size_t n;
-    FILE *f = fopen(from, "r");
-    ck_assert_msg(f != NULL, "%s", from);
-    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0)
-        buf_add(&b, chunk, n);
-    fclose(f);
+    read_file(from, &b);
     put_file(to, buf_view(&b));
     buf_finish(&b);
 }
@@ -742,6 +747,29 @@ START_TEST(jobs_that_multiply_within_each_other_are_refused)
 }
 END_TEST
 
+START_TEST(every_example_of_the_reference_loads)
+{
+    struct buf text = {0};
+    read_file(HOOKMESH_SOURCE_DIR "/config/README.md", &text);
+    size_t examples = 0;
+    setenv("DATABASE_URL", "postgresql://localhost/db", 1);
+    for (const char *at = strstr(text.p, "```yaml\n"); at != NULL; at = strstr(at, "```yaml\n")) {
+        struct buf report = {0};
+        const char *end = strstr(at, "\n```\n");
+        ck_assert_ptr_nonnull(end);
+        put_file("x.yaml", (struct str){at + 8, (size_t)(end + 1 - at - 8)});
+        struct config *c = config_load(".", NULL, true, &report);
+        ck_assert_msg(c != NULL, "%s", report.p != NULL ? report.p : "");
+        config_unref(c);
+        buf_finish(&report);
+        examples++;
+        at = end;
+    }
+    ck_assert_uint_gt(examples, 6);
+    buf_finish(&text);
+}
+END_TEST
+
 START_TEST(what_is_not_defined_is_a_warning_when_that_is_asked_for)
 {
     put_text("x.yaml", "jobs:\n"
@@ -788,6 +816,7 @@ Suite *config_jobs_suite(void)
     tcase_add_test(t, the_caret_points_into_the_filter);
     tcase_add_test(t, many_jobs_load_in_a_moment);
     tcase_add_test(t, jobs_that_multiply_within_each_other_are_refused);
+    tcase_add_test(t, every_example_of_the_reference_loads);
     tcase_add_test(t, what_is_not_defined_is_a_warning_when_that_is_asked_for);
     suite_add_tcase(s, t);
     return s;

@@ -332,6 +332,18 @@ START_TEST(the_token_comes_from_a_file_and_never_shows)
 }
 END_TEST
 
+START_TEST(every_secret_setting_may_come_from_a_file)
+{
+    put_text("secret", "from-the-secret-file\n");
+#define SETTING_SECRET(name, env, ...) setenv(env "_FILE", "secret", 1);
+#include "config/settings.def"
+    struct config *c = load_good(NULL);
+#define SETTING_SECRET(name, ...) ck_assert_str_eq(c->set.name, "from-the-secret-file");
+#include "config/settings.def"
+    config_unref(c);
+}
+END_TEST
+
 START_TEST(a_password_in_the_url_of_redis_is_a_secret)
 {
     setenv("HOOKMESH_REDIS", "redis://user:pass-of-redis@localhost:6379/0", 1);
@@ -651,6 +663,7 @@ Suite *config_suite(void)
     tcase_add_test(t, mistakes_outside_the_files_name_their_source);
     tcase_add_test(t, a_setting_is_made_in_one_file_only);
     tcase_add_test(t, the_token_comes_from_a_file_and_never_shows);
+    tcase_add_test(t, every_secret_setting_may_come_from_a_file);
     tcase_add_test(t, a_password_in_the_url_of_redis_is_a_secret);
     tcase_add_test(t, a_pipeline_is_read_whole);
     tcase_add_test(t, a_command_may_be_one_string_of_simple_words);
