@@ -3,6 +3,7 @@
  * for what is no scalar. Whatever comes out of a payload is cut and, where a line is meant, made one line: a payload is somebody else's text. */
 #include "work/notice.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -204,8 +205,8 @@ static bool said_in_words(struct buf *out, struct str output)
         for (size_t i = 0; i < 5 && !found; i++) {
             if (raw[i].n <= 2 || raw[i].p[0] != '"')
                 continue;
-            char pointer[16] = "/";
-            strcat(pointer, names[i]);
+            char pointer[16];
+            snprintf(pointer, sizeof pointer, "/%s", names[i]);
             buf_str(out, jscan_pick(scan, pointer));
             found = true;
         }

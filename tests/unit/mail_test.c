@@ -35,6 +35,12 @@ static void on_server_stdout(void *arg, struct str bytes)
     loop_stop();
 }
 
+static void on_server_stderr(void *arg, struct str bytes)
+{
+    (void)arg;
+    (void)bytes; /* it wonders at length about clients that break off */
+}
+
 static void on_server_exit(void *arg, const struct proc_exit *x)
 {
     (void)arg;
@@ -61,7 +67,7 @@ static struct json *line(int n)
 /* words: of the server's command line, NULL behind the last; "DIR" is the test's directory. */
 static void serve(const char *scheme, const char *const *words)
 {
-    static const struct proc_events events = {on_server_stdout, NULL, on_server_exit};
+    static const struct proc_events events = {on_server_stdout, on_server_stderr, on_server_exit};
     char *argv[10] = {mem_strdup("/usr/bin/python3"), mem_strdup(TEST_DATA_DIR "/smtp_server.py")};
     size_t n = 2;
     struct err e;
