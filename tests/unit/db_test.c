@@ -19,7 +19,7 @@ enum { PATIENCE_MS = 30000, RUNS_MAX = 5000 };
 static struct postgres server;
 static struct config *config;
 static struct db_trigger trigger;
-static struct pipeline pipeline;
+static struct db_trigger *loaded; /* the configuration's own, while ours is in its place */
 static struct timer *patience;
 static bool redis_there = true;
 static store_state_fn on_store;
@@ -199,10 +199,6 @@ static void await_watching(void)
     await_sql("SELECT count(*) FROM hookmesh.cursors", "1\n");
 }
 
-static char trigger_name[] = "orders";
-static char trigger_table[] = "orders";
-static char pipeline_name[] = "job.order";
-
 static void setup(void)
 {
     struct err e;
@@ -210,16 +206,22 @@ static void setup(void)
     postgres_make(&server);
     postgres_do(&server, "CREATE TABLE orders (id int PRIMARY KEY, note text)");
     ck_assert(loop_start(&e));
-    config = config_load(NULL, NULL, false, &report);
+    char *path = mem_format("%s/main.yaml", server.dir);
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    fprintf(f,
+            "jobs: [{name: order, command: [cat]}]\n"
+            "triggers: [{type: db_change, url: \"%s\", table: orders, job: order}]\n",
+            server.url);
+    fclose(f);
+    config = config_load(server.dir, NULL, false, &report);
     ck_assert_msg(config != NULL, "%s", report.p);
     buf_finish(&report);
-    pipeline = (struct pipeline){.name = pipeline_name};
-    trigger = (struct db_trigger){
-        .name = trigger_name, .url = server.url, .table = trigger_table, .pipeline = pipeline_name};
-    config->pipelines = &pipeline;
-    config->pipeline_n = 1;
+    mem_free(path);
+    ck_assert_uint_eq(config->db_trigger_n, 1);
+    loaded = config->db_triggers;
+    trigger = loaded[0];
     config->db_triggers = &trigger;
-    config->db_trigger_n = 1;
     patience = timer_new(out_of_patience, NULL);
 }
 
@@ -233,10 +235,8 @@ static void teardown(void)
 {
     db_stop();
     loop_finish();
-    config->pipelines = NULL;
-    config->pipeline_n = 0;
-    config->db_triggers = NULL;
-    config->db_trigger_n = 0;
+    config->db_triggers = loaded;
+    config->db_trigger_n = 1;
     config_unref(config);
     for (int i = 0; i < run_n; i++) {
         mem_free(runs[i]);
