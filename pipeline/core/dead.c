@@ -180,8 +180,7 @@ static void on_part(void *arg, const struct reply *r, const struct err *e)
 static void next_part(struct all_op *op)
 {
     struct args a = {0};
-    if (op->retry)
-        args_int(&a, store_config()->set.event_log_max);
+    args_int(&a, store_config()->set.event_log_max);
     args_add(&a, str_of(op->pipeline));
     args_add(&a, str_of(op->place));
     store_call(op->retry ? "retry_letters" : "purge", a.n, a.v, on_part, op);
@@ -229,5 +228,9 @@ void dead_purge_run(struct str run, run_done_fn fn, void *arg)
 {
     struct run_op *op = mem_new(struct run_op);
     *op = (struct run_op){mem_dup(run.p, run.n), fn, arg};
-    store_call("purge_run", 1, &run, on_purged, op);
+    struct args a = {0};
+    args_int(&a, store_config()->set.event_log_max);
+    args_add(&a, run);
+    store_call("purge_run", a.n, a.v, on_purged, op);
+    args_finish(&a);
 }

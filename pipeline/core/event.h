@@ -23,6 +23,7 @@
  *   step.failed   run, key (input); {"stage","attempt","error","retry_ms" or "state":"dead"}
  *   log           run; {"stage","line","at"}
  *   delivery      run (may be empty); the ledger's line
+ *   letters.dropped {"n"}   dead letters were forgotten
  *   config        {"reloaded":true,...}
  * Every data has "at" (ms since 1970). */
 struct event {

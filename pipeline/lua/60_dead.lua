@@ -101,20 +101,26 @@ local function retry_letters(_, a)
     return {#members, place}
 end
 
--- Forgets letters (their runs keep their state), a part of them a call. keys: hm:dead, hm:letters   args: pipeline or "", place
--- returns: how many, where to go on or ""
+-- Dropping changes what the map counts, so that is told.
+local function tell_dropped(n, keep)
+    if n > 0 then emit({'letters.dropped\t\t\t{"n":' .. n .. ',"at":' .. score_text(now_ms()) .. '}\n'}, keep, 1) end
+end
+
+-- Forgets letters (their runs keep their state), a part of them a call. keys: hm:dead, hm:letters, hm:seq, hm:events
+-- args: events kept, pipeline or "", place   returns: how many, where to go on or ""
 local function purge(_, a)
-    local members, place = letters_from(a[1], a[2], 1000, now_ms())
+    local members, place = letters_from(a[2], a[3], 1000, now_ms())
     if #members > 0 then
         call('ZREM', 'hm:dead', unpack(members))
         call('HDEL', 'hm:letters', unpack(members))
     end
+    tell_dropped(#members, a[1])
     return {#members, place}
 end
 
--- Forgets the letters of one run. keys: hm:run:RUN, hm:dead, hm:letters   args: run   returns: how many
+-- Forgets the letters of one run. keys: hm:run:RUN, hm:dead, hm:letters, hm:seq, hm:events   args: events kept, run   returns: how many
 local function purge_run(_, a)
-    local all, n = call('HGETALL', run_name(a[1])), 0
+    local all, n = call('HGETALL', run_name(a[2])), 0
     for i = 1, #all, 2 do
         local stage = string.match(all[i], '^dead:(.*)$')
         local member = stage and stage .. '\t' .. all[i + 1]
@@ -123,6 +129,7 @@ local function purge_run(_, a)
             n = n + 1
         end
     end
+    tell_dropped(n, a[1])
     return n
 end
 
