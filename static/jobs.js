@@ -27,6 +27,14 @@ export function triggerWords(t) {
 
 const perKey = (x) => (x.key ? ` for each ${x.key}` : '');
 const ofRetry = (r) => (r.max_attempts > 1 ? `${r.max_attempts} attempts, ${r.backoff === 'fixed' ? 'each' : 'the second'} after ${duration(r.initial_delay_ms)}${r.backoff === 'fixed' ? '' : ', then twice as long'}` : '1 attempt');
+/* What all steps have alike is said once. */
+function ofSteps(steps, say) {
+  const said = steps.map(say);
+  if (!said.length || !said[0]) return '';
+  if (said.every((x) => x === said[0])) return steps.length > 1 ? `${said[0]}, each step` : said[0];
+  return steps.map((s, i) => `${s.name}: ${said[i]}`).join('; ');
+}
+
 const overlaps = { skip: 'the new one is skipped', queue: 'the new one waits', replace: 'the old one is cancelled', allow: 'both run' };
 
 /* [name, words] of everything that bounds a job's runs. */
@@ -34,8 +42,9 @@ export function limitRows(job) {
   const l = job.limits || {};
   const rows = [];
   const put = (name, text) => text && rows.push([name, text]);
-  put('Timeout', l.timeout_ms && `${duration(l.timeout_ms)}${(job.stages || []).filter((s) => !s.after).length > 1 ? ' a step' : ''}`);
-  put('Retry', l.retry && ofRetry(l.retry));
+  const steps = (job.stages || []).filter((s) => !s.after);
+  put('Timeout', l.timeout_ms ? duration(l.timeout_ms) : ofSteps(steps, (s) => s.timeout_ms && duration(s.timeout_ms)));
+  put('Retry', l.retry ? ofRetry(l.retry) : ofSteps(steps, (s) => s.retry && ofRetry(s.retry)));
   put('At once', l.concurrency && `${l.concurrency.limit === 1 ? 'one run' : `${l.concurrency.limit} runs`}${perKey(l.concurrency)}`);
   put('Rate', l.rate_limit && `${l.rate_limit.limit} starts in ${duration(l.rate_limit.period_ms)}${perKey(l.rate_limit)}`);
   put('Debounce', l.debounce && `starts after ${duration(l.debounce.quiet_ms)} of quiet${l.debounce.max_ms ? `, after ${duration(l.debounce.max_ms)} at the latest` : ''}${perKey(l.debounce)}`);

@@ -137,6 +137,7 @@ function stepsPatched(steps, ev) {
     step.key_in = d.in || step.key_in;
     step.key_out = ev.key || step.key_out;
     step.version = d.out_version || d.version;
+    if (d.result !== undefined) step.result = d.result;
     step.error = undefined;
   } else {
     step.key_in = ev.key || step.key_in;

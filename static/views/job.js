@@ -14,19 +14,23 @@ import { useSelection } from '../keyboard.js';
 import { go, path } from '../nav.js';
 import { Rows } from './list.js';
 import { Pipeline } from './pipelines.js';
-import { drawRun, runExtra, runKeys } from './runs.js';
+import { drawJobRun, runExtra, runKeys } from './runs.js';
 import { afterWord, kindIcon } from './after.js';
 import { Start } from './start.js';
 
 const month = 30;
 
 export function Job({ id }) {
-  const { synced, began, ended, ticked } = store.stamps;
+  const { synced, ended, ticked } = store.stamps;
   const url = encodeURIComponent(id);
   const { data: job, error } = useData(`/v1/jobs/${url}`, synced);
-  const schedules = useData(`/v1/schedules?job=${url}&next=10`, `${synced} ${ticked}`).data;
-  const stats = useData(`/v1/analytics/jobs?job=${url}&since=${month}d`, ended).data;
-  const older = useData(`/v1/runs?job=${url}&limit=25`, synced, getPage).data;
+  const fires = job && job.schedules && job.schedules.length ? `/v1/schedules?job=${url}&n=10` : null;
+  const plans = useData(fires, `${synced} ${ticked}`);
+  const counts = useData(`/v1/analytics/jobs?job=${url}&since=${month}d`, ended);
+  const listed = useData(`/v1/runs?job=${url}&limit=25`, synced, getPage);
+  const [schedules, stats, older] = [plans.data, counts.data, listed.data];
+  /* Shown all at once, so that nothing moves under a reader's eyes. */
+  const ready = [fires ? plans : null, counts, listed].every((x) => !x || x.data || x.error) && (store.pipelines || store.live.state === 'disconnected');
   const [starting, setStarting] = useState(false);
   const pipeline = job && job.pipeline;
   const live = listItems(store.runs).filter((r) => r.pipeline === pipeline);
@@ -42,7 +46,7 @@ export function Job({ id }) {
     <div class="head"><h1 class="wrap">${job.name}</h1><span class="kind">${job.type}</span>${runs[0] && html`<a href=${path('runs', runs[0].id)} title="The last run"><${State} of=${runs[0].state} pill /></a>`}
       <div class="tools"><${Copy} text=${job.name} label="Copy the name" /><button type="button" class="btn main" onClick=${() => setStarting(true)}><${Icon} name="runs" />Run</button></div></div>
     ${job.description && html`<p class="about wrap">${job.description}</p>`}
-    <div class="stack">
+    ${ready && html`<div class="stack">
       <${Figures} s=${s} next=${next} />
       <${Steps} job=${job} />
       <div class="job-grid"><div class="stack">
@@ -51,8 +55,8 @@ export function Job({ id }) {
           ${!plan.length && parameters}
         </div><div class="stack"><${Definition} job=${job} />${plan.length > 0 && parameters}${after.length > 0 && html`<${Follows} stages=${after} />`}</div></div>
       <section class="panel" aria-label="Latest runs"><header><h2>Latest runs</h2><div class="tools"><a class="btn small bare" href=${`#/runs?job=${url}`}>All runs<${Icon} name="right" size=${13} /></a></div></header>
-        ${runs.length ? html`<${Rows} items=${runs} kind="r-run" selection=${selection} draw=${drawRun} extra=${runExtra} label="Latest runs" />` : html`<${Empty} icon="runs" title="It never ran" text=${next ? 'It waits for its next fire. Run starts it now.' : 'Run starts it now; a schedule or a trigger in its definition starts it by itself.'} />`}</section>
-    </div>${starting && html`<${Start} job=${job} close=${() => setStarting(false)} />`}`;
+        ${runs.length ? html`<${Rows} items=${runs} kind="r-run" selection=${selection} draw=${drawJobRun} extra=${runExtra} label="Latest runs" />` : html`<${Empty} icon="runs" title="It never ran" text=${next ? 'It waits for its next fire. Run starts it now.' : 'Run starts it now; a schedule or a trigger in its definition starts it by itself.'} />`}</section>
+    </div>`}${starting && html`<${Start} job=${job} close=${() => setStarting(false)} />`}`;
 }
 
 function Back() {
@@ -121,7 +125,7 @@ function Parameters({ list }) {
 const ends = { success: 'after success', failure: 'after a failure', skip: 'when skipped', open: 'while it runs' };
 
 function Follows({ stages }) {
-  return html`<section class="panel" aria-label="Afterwards"><header><h2>Afterwards</h2></header><ul class="follows">${stages.map((x) => html`<li key=${x.id}><${Icon} name=${kindIcon(x.kind)} size=${15} /><span class="cut">${afterWord(x)}${x.starts ? html` <a class="link" href=${path('jobs', x.starts)}>${x.starts}</a>` : x.to || x.condition ? html` <span class="mono">${x.condition || x.to}</span>` : null}</span>
+  return html`<section class="panel" aria-label="Afterwards"><header><h2>Afterwards</h2></header><ul class="follows">${stages.map((x) => html`<li key=${x.id}><${Icon} name=${kindIcon(x.kind)} size=${15} /><span class="cut">${afterWord(x)}${x.starts ? html` <a class="link" href=${path('jobs', x.starts)}>${x.starts}</a>` : x.to || x.work ? html` <span class="mono">${x.to || x.work}</span>` : null}</span>
     <span class="sub">${x.after.map((a) => ends[a] || a).join(', ')}</span></li>`)}</ul></section>`;
 }
 

@@ -36,7 +36,7 @@ function drawLetter(l, actions) {
   const { job, step } = stageOf(l);
   return html`<a class="main-link cut c-title" href=${path('runs', l.run)}>${job} <span class="dim">›</span> ${step}</a>
     <span class="c-error mono wrap2 red-text" title=${l.error}>${l.error || 'No reason was recorded.'}</span>
-    <span class="sub cut c-sub"><${KeyName} name=${l.key} /></span>
+    <span class="sub cut c-sub">${l.after ? 'after the run succeeded' : html`<${KeyName} name=${l.key} />`}</span>
     <span class="sub right c-took">${l.attempts} ${l.attempts === 1 ? 'attempt' : 'attempts'}</span>
     <span class="sub right c-time"><${Time} at=${l.at} /></span>
     <span class="acts over"><button type="button" class="icon-btn tiny" title="Retry (r)" aria-label=${`Retry ${job} ${step} of ${l.run}`} onClick=${() => actions.retry(l)}><${Icon} name="retry" size=${14} /></button>
@@ -58,7 +58,7 @@ export function Letters({ query }) {
   const [gone, setGone] = useState(new Set());
   const input = useRef();
   const { data, error, reload } = useLetters();
-  const all = useMemo(() => (data ? data.items : []).filter((l) => !gone.has(l.run)), [data, gone]);
+  const all = useMemo(() => (data ? data.items : []).filter((l) => !gone.has(l.run)).map((l) => ({ ...l, id: `${l.run} ${l.stage}` })), [data, gone]);
   const words = wordsOf(text);
   const items = all.filter((l) => (!chip || stageOf(l).job === chip) && (!words.length || matches(words, `${l.run} ${l.stage} ${l.key} ${l.error || ''}`)));
   const total = Math.max(deadCount() - gone.size, all.length);
@@ -75,7 +75,6 @@ export function Letters({ query }) {
       say(said(n), 'check');
     } finally {
       await reload();
-      store.connection.again('pipelines'); /* dropping is no event, and the counts are of the map */
       setGone(new Set());
       draw();
     }

@@ -109,25 +109,27 @@ function Figures() {
 export function useNeeds() {
   const groups = attention();
   const dead = deadCount();
-  const letters = useLetters(dead > 0).data;
-  const schedules = useData('/v1/schedules?next=1', store.stamps.synced).data;
+  const { data: letters, error: noLetters } = useLetters(dead > 0);
+  const { data: schedules, error: noSchedules } = useData('/v1/schedules?n=1', store.stamps.synced);
+  /* Shown all at once, so that nothing moves under a reader's eyes. */
+  const known = store.runs.loaded && store.deliveries.loaded && Boolean(store.pipelines);
+  const ready = known && Boolean(!dead || letters || noLetters) && Boolean(schedules || noSchedules);
   const told = new Set(groups.flatMap((g) => (g.kind === 'run' ? g.items.map((r) => r.id) : [])));
-  const known = dead && letters ? letters.items : [];
-  const undelivered = known.filter((l) => l.after);
-  const other = known.filter((l) => !l.after && !told.has(l.run));
+  const items = dead && letters ? letters.items : [];
+  const undelivered = items.filter((l) => l.after);
+  const other = items.filter((l) => !l.after && !told.has(l.run));
   const late = (schedules || []).filter((s) => s.missed > (seen[`missed:${s.name}`] || 0));
-  return { groups, undelivered, other, late, dead, total: groups.length + [undelivered, other, late].filter((x) => x.length).length };
+  return { ready, groups, undelivered, other, late, dead, total: groups.length + [undelivered, other, late].filter((x) => x.length).length };
 }
 
 export function Now({ needs: all }) {
-  const { groups: needs, undelivered, other, late, dead, total } = all;
+  const { ready, groups: needs, undelivered, other, late, dead, total } = all;
   const runs = listItems(store.runs).slice(0, 10);
   const deliveries = listItems(store.deliveries).slice(0, 6);
   const selection = useSelection(runs, runKeys);
-  const ready = store.runs.loaded && store.deliveries.loaded;
   return html`<div class="head"><h1>${!ready ? 'Now' : total ? `${total} ${total === 1 ? 'thing needs' : 'things need'} you` : 'Nothing needs you'}</h1>
       <span class="sub">${store.status ? `hookmesh ${store.status.version}, up for ${ago(when(store.status.started)).replace(' ago', '').replace('now', '1s')}` : ''}</span></div>
-    <div class="stack">
+    ${(ready || store.live.state === 'disconnected') && html`<div class="stack">
       ${total > 0 && html`<div class="needs">${needs.slice(0, 6).map((g) => html`<${Need} key=${g.key} group=${g} />`)}
         ${undelivered.length > 0 && html`<${Undelivered} letters=${undelivered} />`}${late.length > 0 && html`<${Missed} late=${late} />`}
         ${other.length > 0 && html`<${Letters} letters=${other} dead=${dead} />`}</div>`}
@@ -136,7 +138,7 @@ export function Now({ needs: all }) {
         ${runs.length ? html`<${Rows} items=${runs} kind="r-run" selection=${selection} draw=${drawRun} extra=${runExtra} label="Latest runs" />` : html`<${NoRuns} />`}</section>
       <section class="panel" aria-label="Latest deliveries"><header><h2>Latest deliveries</h2><div class="tools"><a class="btn small bare" href="#/deliveries">All deliveries<${Icon} name="right" size=${13} /></a></div></header>
         ${deliveries.length ? html`<${Rows} items=${deliveries} kind="r-delivery" draw=${drawDelivery} label="Latest deliveries" />` : html`<${NoDeliveries} />`}</section>`}
-    </div>`;
+    </div>`}`;
 }
 
 function Welcome() {

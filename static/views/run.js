@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One run, as it happens: its keys and steps on one line from the trigger to the result, the report if a value holds one, the log. */
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
-import { store, ended, listItems } from '../store.js';
+import { store, ended, listItems, stageName } from '../store.js';
 import { duration, when, zoned } from '../times.js';
 import { getPage, post } from '../api.js';
 import { Act, copyText, Copy, Empty, Id, Json, KeyName, look, Note, say, shortId, size, State, Time } from '../ui.js';
@@ -10,7 +10,7 @@ import { useData } from '../data.js';
 import { failedAfter, isJob, jobName, ownSteps } from '../jobs.js';
 import { useKeys } from '../keyboard.js';
 import { draw, go, path } from '../nav.js';
-import { After } from './after.js';
+import { After, Started } from './after.js';
 import { Markdown } from '../markdown.js';
 import { causeWords, failedStates, retryRun, runTitle, runTook, waitsUntil } from './runs.js';
 import { reportOf, useValues } from './values.js';
@@ -41,6 +41,8 @@ function useRun(id) {
 export function Run({ id }) {
   const { loaded, run } = useRun(id);
   const values = useValues(run ? run.keys : []);
+  const started = useStarted(run);
+  const drawn = useRef(false);
   const retry = (fromStart) => retryRun(id, fromStart);
   useKeys({
     up: () => go('#/runs'),
@@ -52,8 +54,10 @@ export function Run({ id }) {
       text=${loaded ? 'It may have been removed with the oldest ones, or not have begun: if it comes, it appears here.' : ''} /></div>`;
   }
   const bad = failedStates.includes(run.state);
-  const children = useChildren(run);
+  
   const report = reportOf(run.keys, values);
+  /* The values that are there at first come before the page is drawn: they would push down what stands below. */
+  drawn.current = drawn.current || (loaded && run.keys.every((k) => values.has(k.key) && ('text' in values.get(k.key) || values.get(k.key).error)));
   return html`<${Back} />
     <div class="head"><h1 class="wrap">${runTitle(run)}</h1><${State} of=${run.state} pill /><span class="sub">${runTook(run)}</span>
       <div class="tools">${!ended(run.state) && html`<${Act} icon="stop" label="Cancel" run=${() => post(`/v1/runs/${encodeURIComponent(id)}/cancel`)} />`}
@@ -64,28 +68,24 @@ export function Run({ id }) {
       ${isJob(run.pipeline) && html`<p class="dim">What happens when runs overlap or come too often stands in the definition of <a class="link" href=${path('jobs', jobName(run.pipeline))}>${jobName(run.pipeline)}</a>.</p>`}<//>`}
     ${waitsUntil(run) > 0 && html`<${Note} colour="amber" icon="wait" title=${html`Starts <${Time} at=${waitsUntil(run)} />`}><p class="wrap">${'It was put off by a delay, a debounce or a rate limit; a newer start may still join it or take its place.'}</p><//>`}
     ${ended(run.state) && !bad && failedAfter(run).length > 0 && html`<${Undelivered} run=${run} retry=${retry} />`}
-    <div class="run-grid">
-      <div class="stack"><section class="panel run-line" aria-label="Steps"><header><h2>Steps</h2><span class="tools">${progress(run)}</span></header><${Line} run=${run} values=${values} /></section>
-        <${After} run=${run} runs=${children} /></div>
+    ${drawn.current && html`<div class="run-grid">
+      <section class="panel run-line" aria-label="Steps"><header><h2>Steps</h2><span class="tools">${progress(run)}</span></header><${Line} run=${run} values=${values} /></section>
       <div class="stack">
         ${report && html`<section class="panel" aria-label="Report"><header><${Icon} name="report" /><h2>Report</h2><div class="tools"><${Copy} text=${report} label="Copy the report as Markdown" /></div></header>
           <div class="pad"><${Markdown} text=${report} /></div></section>`}
+        <${After} run=${run} /><${Started} runs=${started} />
         <${Log} lines=${run.log || []} logged=${run.logged} live=${!ended(run.state)} />
-      </div></div>`;
+      </div></div>`}`;
 }
 
-const getCaused = async (url) => ({ items: (await Promise.all(['job', 'agent'].map((cause) => getPage(`${url}&cause=${cause}`)))).flatMap((p) => p.items) });
-
-/* The runs that this one caused: those that the page knows, and those from before it was open. */
-function useChildren(run) {
-  const id = run && run.id;
-  const since = run && when(run.created);
-  const url = since && run.job ? `/v1/runs?since=${new Date(since).toISOString()}&limit=200` : null;
-  const { data } = useData(url, run && run.finished ? 1 : 0, getCaused);
-  if (!id) return [];
-  const live = listItems(store.runs).filter((r) => r.parent === id);
-  const older = data ? data.items.filter((r) => r.parent === id && !store.runs.index.has(r.id)) : [];
-  return [...live, ...older];
+/* The runs that its agents started: those that the page knows, and those from before it was open. What its end started stands with what follows it. */
+function useStarted(run) {
+  const agents = Boolean(run) && ownSteps(run).some((s) => s.kind === 'agent');
+  const since = agents && when(run.created);
+  const { data } = useData(since ? `/v1/runs?cause=agent&since=${new Date(since).toISOString()}&limit=200` : null, run && run.finished ? 1 : 0, getPage);
+  if (!agents) return [];
+  const older = data ? data.items.filter((r) => !store.runs.index.has(r.id)) : [];
+  return [...listItems(store.runs), ...older].filter((r) => r.parent === run.id && r.cause === 'agent');
 }
 
 function progress(run) {
@@ -111,7 +111,7 @@ function Cause({ run }) {
 /* It succeeded, but not all of what follows it did. */
 function Undelivered({ run, retry }) {
   const failed = failedAfter(run);
-  return html`<${Note} colour="red" icon="mail" title=${failed.length === 1 ? 'What follows the run failed' : `${failed.length} of what follows the run failed`}><p class="wrap">The run itself is not changed by that. Mend what the error names, then retry: only what failed is done again.</p>
+  return html`<${Note} colour="red" icon="mail" title=${failed.length === 1 ? 'The run succeeded, one thing that follows it did not' : `The run succeeded, ${failed.length} things that follow it did not`}><p class="wrap">${failed.map((s) => stageName(s.stage)).join(', ')}: mend what the error names, then retry: only what failed is done again.</p>
     <div class="tools"><${Act} main icon="retry" label="Retry" title="Only what failed (r)" run=${() => retry(false)} /></div><//>`;
 }
 
@@ -150,13 +150,14 @@ function Line({ run, values }) {
 }
 
 function Step({ step }) {
-  const [colour, icon, word] = look(step.state);
+  const off = step.state === 'retrying' && !step.failed_attempts && !step.error; /* put off before its first attempt */
+  const [colour, icon, word] = look(off ? 'waiting' : step.state);
   const took = step.us !== undefined ? duration(step.us / 1000) : '';
   const tries = step.attempt > 1 ? `attempt ${step.attempt}` : '';
   return html`<li class="item step ${colour} is-${step.state}" data-stage=${step.name || step.stage} data-state=${step.state}><span class="dot"><${Icon} name=${icon} size=${18} class=${step.state === 'running' ? 'spin' : ''} /></span>
     <div class="body"><div class="title"><b class="cut">${step.name || step.stage}</b><span class="word">${word}</span><span class="took">${[tries, took].filter(Boolean).join(' · ')}</span></div>
       ${step.error && step.state !== 'succeeded' ? html`<pre class="error clamp red-text">${step.error}</pre>` : null}
-      ${step.retry_ms && step.state === 'retrying' ? html`<p class="dim">next attempt in ${duration(step.retry_ms)}</p>` : null}</div></li>`;
+      ${step.retry_ms && step.state === 'retrying' ? html`<p class="dim">${off ? 'starts' : 'next attempt'} in ${duration(step.retry_ms)}</p>` : null}</div></li>`;
 }
 
 function KeyItem({ name, info, value, input }) {

@@ -73,6 +73,8 @@ const stagesOf = (run) => {
   return p ? p.stages.filter((s) => !s.after && !/^run\.(ended|open)\./.test(s.watch || '')) : null;
 };
 
+const sentence = (words) => words.slice(0, 1).toUpperCase() + words.slice(1);
+
 /* What a row says below or beside its title; the title may be the job's name already. */
 function subTitle(run) {
   const wait = !ended(run.state) && waitsUntil(run);
@@ -86,11 +88,14 @@ export function waitsUntil(run) {
   return at > Date.now() ? at : 0;
 }
 
-export function drawRun(run) {
+/* On its job's page a run is told by what caused it. */
+export const drawJobRun = (run) => drawRun(run, true);
+
+export function drawRun(run, inJob) {
   const bad = failedStates.includes(run.state);
   return html`<span class="c-state"><${State} of=${run.state} /></span>
-    <a class="main-link cut c-title" href=${path('runs', run.id)}>${runTitle(run)}</a>
-    <span class="sub cut c-sub">${bad && run.error ? html`<span class="red-text">${run.error}</span>` : html`${subTitle(run)}`}</span>
+    <a class="main-link cut c-title" href=${path('runs', run.id)}>${inJob === true ? sentence(runCause(run)) : runTitle(run)}</a>
+    <span class="sub cut c-sub">${bad && run.error ? html`<span class="red-text">${run.error}</span>` : inJob === true ? [run.state === 'skipped' ? run.reason : '', waitsUntil(run) ? `starts ${ago(waitsUntil(run))}` : ''].filter(Boolean).join(' · ') || html`<span class="mono">${shortId(run.id)}</span>` : subTitle(run)}</span>
     <span class="c-strip"><${Strip} run=${run} stages=${stagesOf(run)} /></span>
     <span class="sub right c-took">${runTook(run)}</span>
     <span class="sub right c-time"><${Time} at=${run.created} /></span>

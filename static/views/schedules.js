@@ -12,7 +12,7 @@ import { go, path } from '../nav.js';
 import { FilterBar, matches, Rows, wordsOf } from './list.js';
 import { Start } from './start.js';
 
-export const schedulesUrl = '/v1/schedules?next=10';
+export const schedulesUrl = '/v1/schedules?n=10';
 
 export function useSchedules() {
   const { synced, ticked } = store.stamps;

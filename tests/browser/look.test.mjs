@@ -2,16 +2,37 @@
 /* How it can be used: by keyboard, on a narrow screen, in both themes, with a screen reader. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { checkAxe, closeBrowser, makeWorld, settles, until } from './world.mjs';
+import { cpSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { checkAxe, closeBrowser, makeWorld, root, settles, until } from './world.mjs';
 
 let w;
 let run;
 let refused;
+let failed;
 before(async () => {
-  w = await makeWorld();
+  w = await makeWorld({
+    config: (configDir) => {
+      cpSync(join(root, 'config/github'), configDir, { recursive: true });
+      writeFileSync(join(configDir, 'jobs.yaml'), `jobs:
+  - name: a_job_with_a_rather_long_name_that_somebody_chose
+    description: Does one thing after the other, and says what it did.
+    parameters: {topic: {type: string, required: true, description: What it is about}, pages: 2}
+    schedule: ["0 0 12 1 * *", "0 */20 6-22 * * MON-FRI"]
+    timezone: America/Argentina/Buenos_Aires
+    steps:
+      - {name: draft, command: [cat], output: draft}
+      - {name: send, command: [cat], input: draft}
+  - {name: monthly, command: [cat], schedule: "0 30 2 1 * *", timezone: Europe/Berlin}
+  - {name: broken, command: [sh, -c, "cat >/dev/null; echo a_long_word_without_any_place_to_break_it_anywhere_for_a_narrow_screen_to_use >&2; exit 1"], retry: {max_attempts: 1}}
+`);
+    },
+  });
+  failed = (await w.api('/v1/jobs/broken/runs', { method: 'POST', body: '{}' })).run_id;
   run = (await w.send()).run_id;
   await w.send();
   await w.runEnds(run);
+  await w.runEnds(failed);
   await w.send({ key: 'not the secret' });
   refused = await until('the refusal stands in the ledger', async () => (await w.api('/v1/deliveries?outcome=rejected'))[0].id);
 });
@@ -20,9 +41,10 @@ after(async () => {
   await w.end();
 });
 
-const pages = () => ['#/now', '#/deliveries', `#/deliveries/${refused}`, '#/runs', `#/runs/${run}`, '#/pipelines', '#/keys', `#/keys/github.${run}.report`];
+const long = '#/jobs/a_job_with_a_rather_long_name_that_somebody_chose';
+const pages = () => ['#/now', '#/deliveries', `#/deliveries/${refused}`, '#/runs', `#/runs/${run}`, `#/runs/${failed}`, '#/jobs', long, '#/jobs/broken', '#/schedules', '#/letters', '#/analytics', '#/pipelines', '#/keys', `#/keys/github.${run}.report`];
 /* Something of the page's own must be there, not only its frame. */
-const settled = (page, hash) => page.locator({ '#/pipelines': '.stage', [`#/runs/${run}`]: '.md', [`#/deliveries/${refused}`]: '.reason', [`#/keys/github.${run}.report`]: '.keys-value .code' }[hash] || '.row').first().waitFor();
+const settled = (page, hash) => page.locator({ '#/pipelines': '.stage', '#/analytics': '.chart svg', [long]: '.fires li', '#/jobs/broken': '.chart svg', [`#/runs/${run}`]: '.md', [`#/runs/${failed}`]: '.note', [`#/deliveries/${refused}`]: '.reason', [`#/keys/github.${run}.report`]: '.keys-value .code' }[hash] || '.row').first().waitFor();
 
 test('j and k walk through the rows, Enter opens, u goes back', async () => {
   const page = await w.open('#/runs');
@@ -100,7 +122,7 @@ test('no page scrolls sideways at 390 pixels', async () => {
   for (const hash of pages()) {
     await page.visit(hash);
     await settled(page, hash);
-    const over = await page.evaluate(() => [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 0.5 && !e.closest('.chips, .map-scroll, .code, .table, .log, .peek, dialog')).map((e) => e.className));
+    const over = await page.evaluate(() => [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 0.5 && !e.closest('.chips, .map-scroll, .code, .table, .log, .peek, dialog') && !e.parentElement.closest('.cut')).map((e) => e.className));
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390, `${hash} is wider than the screen`);
     assert.deepEqual(over, [], hash);
   }
@@ -124,9 +146,43 @@ for (const theme of ['light', 'dark']) {
     await page.keyboard.press('Control+k');
     await page.getByRole('combobox').waitFor();
     await check('the palette');
+    await page.keyboard.press('Escape');
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.visit('#/jobs');
+    await settled(page, '#/jobs');
+    await page.getByRole('button', { name: 'More' }).click();
+    await page.getByRole('dialog', { name: 'More pages' }).waitFor();
+    await check('the pages behind More');
+    await page.getByRole('link', { name: 'Analytics' }).click();
+    await page.waitForURL('**/#/analytics');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
     await page.finish();
   });
 }
+
+test('no page moves what somebody may be reading once it is drawn', async () => {
+  const page = await w.open('#/now');
+  for (const hash of pages()) {
+    await page.visit(hash);
+    await settled(page, hash);
+    await page.reload();
+    await settled(page, hash);
+    const moved = await page.evaluate(() => new Promise((done) => {
+      let sum = 0;
+      const seen = (list) => {
+        for (const e of list.getEntries()) if (!e.hadRecentInput) sum += e.value;
+      };
+      const watcher = new PerformanceObserver(seen);
+      watcher.observe({ type: 'layout-shift', buffered: true });
+      requestAnimationFrame(() => requestAnimationFrame(() => {
+        seen({ getEntries: () => watcher.takeRecords() });
+        done(sum);
+      }));
+    }));
+    assert.ok(moved < 0.1, `${hash} moved by ${moved}`);
+  }
+  await page.finish();
+});
 
 test('the theme follows the system until it is turned by hand, and then stays', async () => {
   const page = await w.open('#/now', { theme: 'dark' });

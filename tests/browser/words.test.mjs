@@ -75,6 +75,7 @@ test('what comes is told more exactly than what was', () => {
   assert.equal(duration(0.2), '<1 ms');
   assert.equal(duration(999), '999 ms');
   assert.equal(duration(1500), '1.5 s');
+  assert.equal(duration(1000), '1 s');
   assert.equal(duration(300000), '5 m');
   assert.equal(duration(301000), '5 m 1 s');
   assert.equal(duration(604800000), '7 d');
@@ -112,6 +113,8 @@ test('limits are said in words, and what is not limited is left out', () => {
     Debounce: 'starts after 30 s of quiet, after 5 m at the latest', Overlap: 'the old one is cancelled',
   });
   assert.deepEqual(limitRows({}), []);
+  const step = (name, s) => ({ name, timeout_ms: s * 1000, retry: { max_attempts: 1 } });
+  assert.deepEqual(limitRows({ stages: [step('a', 60), step('b', 120)] }), [['Timeout', 'a: 1 m; b: 2 m'], ['Retry', '1 attempt, each step']]);
 });
 
 test('the next fire of a job is the soonest of its schedules that are on', () => {
