@@ -12,6 +12,7 @@
 #include "core/store.h"
 #include "handlers/hooks.h"
 #include "handlers/query.h"
+#include "trigger/cloudevent.h"
 #include "trigger/webhook.h"
 
 static void on_list(void *arg, struct str json, struct str next, const struct err *e)
@@ -78,6 +79,34 @@ static struct str copy(struct http_req *q, struct str s)
     return (struct str){p, s.n};
 }
 
+/* What became a run was kept as the JSON in it, and its headers as text: as a delivery they say so. */
+static struct json *as_delivered(const struct ledger_body *b)
+{
+    struct json *kept = json_parse(b->headers.n != 0 ? b->headers : STR("{}"), NULL);
+    if (!b->json)
+        return kept;
+    struct buf text = {0};
+    buf_char(&text, '{');
+    for (void *it = json_iter(kept); it != NULL; it = json_next(kept, it)) {
+        const char *name = json_iter_key(it);
+        struct str value = json_str(json_iter_value(it));
+        struct buf coded = {0};
+        if (strcmp(name, "content-type") == 0)
+            buf_puts(&coded, "application/json");
+        else if (strncmp(name, "ce-", 3) == 0)
+            cloudevent_encode(&coded, value);
+        else
+            buf_str(&coded, value);
+        buf_json_field(&text, name, buf_view(&coded));
+        buf_finish(&coded);
+    }
+    buf_char(&text, '}');
+    struct json *headers = json_parse(buf_view(&text), NULL);
+    buf_finish(&text);
+    json_free(kept);
+    return headers;
+}
+
 static void replay(struct http_req *q, const struct ledger_body *b, const struct hook *hook,
                    const struct json *headers)
 {
@@ -90,10 +119,9 @@ static void replay(struct http_req *q, const struct ledger_body *b, const struct
     w->replay = http_segment(q, "id");
     w->event = copy(q, verify_first(scheme->events, kept_header, headers));
     w->external_id = copy(q, verify_first(scheme->ids, kept_header, headers));
-    w->stored = b->json;
     w->content_type = copy(q, kept_header(headers, "content-type"));
-    buf_clear(&w->headers);
-    buf_str(&w->headers, b->headers);
+    for (void *it = json_iter(headers); it != NULL; it = json_next(headers, it))
+        webhook_header(w, json_iter_key(it), json_str(json_iter_value(it)));
     hooks_take(w, kept_header, headers);
 }
 
@@ -119,9 +147,7 @@ static void on_body(void *arg, const struct ledger_body *kept, const struct err 
                      (int)(b.hook.n < 200 ? b.hook.n : 200), b.hook.p);
         return;
     }
-    if (b.headers.n == 0)
-        b.headers = STR("{}");
-    struct json *headers = json_parse(b.headers, NULL);
+    struct json *headers = as_delivered(&b);
     replay(q, &b, hook, headers);
     json_free(headers);
 }

@@ -85,13 +85,15 @@ static struct str body_to_keep(const struct webhook *w)
 
 static void record(const struct webhook *w, const char *outcome, int status, struct str reason)
 {
+    struct buf headers = {0};
+    webhook_headers(&headers, w);
     struct ledger_line line = {.hook = w->path,
                                .external_id = cut(w->external_id),
                                .event = cut(w->event),
                                .outcome = outcome,
                                .reason = reason,
                                .status = status,
-                               .headers = buf_view(&w->headers),
+                               .headers = buf_view(&headers),
                                .body = body_to_keep(w),
                                .peer = http_peer(w->user),
                                .received_ms = w->received_us / 1000,
@@ -104,6 +106,7 @@ static void record(const struct webhook *w, const char *outcome, int status, str
         line.reason = buf_view(&text);
     }
     ledger_add(&line);
+    buf_finish(&headers);
     buf_finish(&text);
     metric_add_for(METRIC_DELIVERIES, outcome, 1);
 }
@@ -287,9 +290,8 @@ void hooks_take(struct webhook *w, webhook_header_fn header, const void *arg)
 /* From the outside. */
 
 struct collecting {
-    struct buf *json;
+    struct webhook *to;
     const char *except;
-    bool structured; /* a CloudEvent's attributes come from its body */
 };
 
 static void collect_header(void *arg, struct str name, struct str value)
@@ -301,10 +303,8 @@ static void collect_header(void *arg, struct str name, struct str value)
     for (size_t i = 0; i < name.n; i++)
         lower[i] = (char)tolower((unsigned char)name.p[i]);
     lower[name.n] = '\0';
-    if (c->structured && strncmp(lower, "ce-", 3) == 0)
-        return;
     if (webhook_header_wanted((struct str){lower, name.n}, c->except))
-        buf_json_field(c->json, lower, value);
+        webhook_header(c->to, lower, value);
 }
 
 static struct str header_of(const void *q, const char *name)
@@ -338,12 +338,8 @@ static struct webhook *arrive(struct http_req *q)
     w->path = path;
     w->body = http_body(q);
     w->content_type = http_header(q, "content-type");
-    struct collecting to = {&w->headers,
-                            w->hook == NULL ? "" : verifier_header(verifier_of(c, w->hook)),
-                            webhook_is_structured(w->content_type)};
-    buf_char(&w->headers, '{');
+    struct collecting to = {w, w->hook == NULL ? "" : verifier_header(verifier_of(c, w->hook))};
     http_each_header(q, collect_header, &to);
-    buf_char(&w->headers, '}');
     name_delivery(w);
     return w;
 }

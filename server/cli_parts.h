@@ -201,6 +201,7 @@ int cli_schedules_list(struct cli *c);
 int cli_deliveries_list(struct cli *c);
 int cli_deliveries_show(struct cli *c);
 int cli_deliveries_replay(struct cli *c);
+int cli_db_setup_sql(struct cli *c);
 int cli_dlq_list(struct cli *c);
 int cli_dlq_show(struct cli *c);
 int cli_dlq_retry(struct cli *c);

@@ -34,8 +34,9 @@
 #include "net/hub.h"
 #include "net/loop.h"
 #include "net/private_redis.h"
-#include "trigger/follow.h"
 #include "trigger/cron.h"
+#include "trigger/db.h"
+#include "trigger/follow.h"
 #include "trigger/spool.h"
 #include "trigger/start.h"
 #include "work/token.h"
@@ -230,6 +231,7 @@ static bool start_core(const char *redis_url, struct err *e)
         return false;
     self.running = true;
     cron_start();
+    db_start();
     run_start();
     auth_start(c->set.token);
     if (!spool_start(c->set.data, e) || !open_port(e))
@@ -289,6 +291,7 @@ static void reload(void *arg)
         claim_configure(c);
         work_configure(c);
         cron_configure(c);
+        db_configure(c);
     }
     log_info("config", "reloaded", "pipelines=%zu hooks=%zu", c->pipeline_n, c->hook_n);
     buf_finish(&report);
@@ -349,6 +352,7 @@ static void stop(void)
     }
     remove_url_file();
     cron_stop();
+    db_stop();
     if (http_port() == 0) {
         stop_claims(NULL);
         return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An event's attributes are headers (binary mode) or members of the body (structured mode); both are given on as headers of binary mode, values
- * encoded as they are there: what is kept of a delivery can be read again in the same way. Its data goes on as it came when it is
- * JSON; anything else becomes a JSON string, because an input is JSON. */
+/* An event's attributes are headers (binary mode) or members of the body (structured mode); both are given on under the names of binary mode, so
+ * that nobody needs to know how an event came. Its data goes on as it came when it is JSON; anything else becomes a JSON string, because an
+ * input is JSON. */
 #include "trigger/cloudevent.h"
 
 #include <stdio.h>
@@ -123,21 +123,11 @@ static void set_names(struct cloudevent *c, struct str type, struct str source, 
     c->id = (struct str){c->names->p + type.n, c->names->n - type.n};
 }
 
-/* As a header's value: all but printable ASCII is %-encoded, and so are space, quote and percent. */
 static void add_attribute(struct cloudevent *c, struct str name, struct str value)
 {
     char full[NAME_MAX_BYTES + 4];
-    struct buf coded = {0};
     snprintf(full, sizeof full, "ce-%.*s", (int)name.n, name.p);
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char byte = (unsigned char)value.p[i];
-        if (byte > ' ' && byte < 0x7F && byte != '"' && byte != '%')
-            buf_char(&coded, (char)byte);
-        else
-            buf_printf(&coded, "%%%02X", byte);
-    }
-    buf_json_field(c->attributes, full, buf_view(&coded));
-    buf_finish(&coded);
+    buf_json_field(c->attributes, full, value);
 }
 
 /* Data. */
@@ -191,8 +181,18 @@ static void take_bytes(struct cloudevent *c, struct str type, struct str bytes, 
 
 /* Binary mode. */
 
-/* The text of a header's value: without quotes around it, %-encoding undone. */
-static bool decode_header(struct buf *out, struct str value)
+void cloudevent_encode(struct buf *out, struct str text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char byte = (unsigned char)text.p[i];
+        if (byte > ' ' && byte < 0x7F && byte != '"' && byte != '%')
+            buf_char(out, (char)byte);
+        else
+            buf_printf(out, "%%%02X", byte);
+    }
+}
+
+bool cloudevent_decode(struct buf *out, struct str value)
 {
     value = str_trim(value);
     if (value.n < 2 || value.p[0] != '"' || value.p[value.n - 1] != '"')
@@ -214,15 +214,14 @@ static bool check_header(cloudevent_header_fn header, const void *arg, size_t i,
     char name[32];
     snprintf(name, sizeof name, "ce-%s", defined[i].name);
     struct str raw = header(arg, name);
-    if (raw.p != NULL && !decode_header(value, raw))
+    if (raw.p != NULL && !cloudevent_decode(value, raw))
         return err_fail(e, ERR_BAD_INPUT, "the CloudEvent's header %s has a bad %% escape", name);
     struct str text = raw.p == NULL ? raw : value->p == NULL ? STR("") : buf_view(value);
     return check("header ce-", defined[i].name, text, defined[i].required, e);
 }
 
 bool cloudevent_binary(struct cloudevent *c, cloudevent_header_fn header, const void *arg,
-                       struct str type, struct str body, bool stored, struct jscan *scan,
-                       struct err *e)
+                       struct str type, struct str body, struct jscan *scan, struct err *e)
 {
     struct buf values[DEFINED] = {{0}};
     bool good = true;
@@ -235,10 +234,7 @@ bool cloudevent_binary(struct cloudevent *c, cloudevent_header_fn header, const 
         buf_finish(&values[i]);
     if (!good)
         return false;
-    if (stored)
-        c->data = body;
-    else
-        take_bytes(c, type, body, scan);
+    take_bytes(c, type, body, scan);
     return true;
 }
 

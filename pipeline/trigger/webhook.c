@@ -4,6 +4,7 @@
  * delivery costs no allocation once the server is warm. */
 #include "trigger/webhook.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -33,6 +34,7 @@ struct webhook *webhook_new(struct config *c, const struct hook *hook, int64_t w
 static void finish(struct webhook *w)
 {
     buf_finish(&w->headers);
+    buf_finish(&w->ce);
     buf_finish(&w->action);
     buf_finish(&w->summary);
     buf_finish(&w->challenge);
@@ -61,6 +63,7 @@ void webhook_free(struct webhook *w)
         return;
     }
     *w = (struct webhook){.headers = reused(w->headers),
+                          .ce = reused(w->ce),
                           .action = reused(w->action),
                           .summary = reused(w->summary),
                           .challenge = reused(w->challenge),
@@ -151,9 +154,47 @@ static struct str no_header(const void *arg, const char *name)
     return (struct str){NULL, 0};
 }
 
-bool webhook_is_structured(struct str content_type)
+static void add_header(struct buf *b, const char *name, struct str value)
 {
-    return cloudevent_mode(media_type(content_type), no_header, NULL) == CLOUDEVENT_STRUCTURED;
+    char mark[80];
+    snprintf(mark, sizeof mark, "\"%s\":", name);
+    if (b->n == 0)
+        buf_char(b, '{');
+    if (find(buf_view(b), mark) == NULL) /* of several with one name the first counts */
+        buf_json_field(b, name, value);
+}
+
+void webhook_header(struct webhook *w, const char *name, struct str value)
+{
+    if (strncmp(name, "ce-", 3) != 0) {
+        add_header(&w->headers, name, value);
+        return;
+    }
+    if (cloudevent_mode(media_type(w->content_type), no_header, NULL) == CLOUDEVENT_STRUCTURED)
+        return; /* what the body says counts */
+    struct buf text = {0};
+    bool good = cloudevent_decode(&text, value);
+    add_header(&w->ce, name, value);
+    add_header(&w->attributes, name, good && text.n != 0 ? buf_view(&text) : value);
+    buf_finish(&text);
+}
+
+/* Two objects without their ends as one. */
+static void add_joined(struct buf *out, const struct buf *a, const struct buf *b)
+{
+    buf_char(out, '{');
+    if (a->n > 1)
+        buf_add(out, a->p + 1, a->n - 1);
+    if (a->n > 1 && b->n > 1)
+        buf_char(out, ',');
+    if (b->n > 1)
+        buf_add(out, b->p + 1, b->n - 1);
+    buf_char(out, '}');
+}
+
+void webhook_headers(struct buf *out, const struct webhook *w)
+{
+    add_joined(out, &w->headers, &w->ce);
 }
 
 static bool wrong_type(struct str type, const char *send, struct err *e)
@@ -167,9 +208,10 @@ static bool read_event(struct webhook *w, enum cloudevent_mode mode, struct str 
 {
     struct cloudevent c = {
         .attributes = &w->attributes, .names = &w->names, .decoded = &w->decoded};
-    buf_char(&w->attributes, '{');
+    if (w->attributes.n == 0)
+        buf_char(&w->attributes, '{');
     bool good = mode == CLOUDEVENT_BINARY
-                    ? cloudevent_binary(&c, header, arg, type, w->body, w->stored, self.scan, e)
+                    ? cloudevent_binary(&c, header, arg, type, w->body, self.scan, e)
                     : cloudevent_structured(&c, w->body, self.scan, e);
     w->event = c.type;
     w->external_id = c.id;
@@ -181,11 +223,7 @@ static bool find_json(struct webhook *w, webhook_header_fn header, const void *a
 {
     struct str type = media_type(w->content_type);
     enum cloudevent_mode mode = cloudevent_mode(type, header, arg);
-    if (w->stored && mode != CLOUDEVENT_NONE)
-        return read_event(w, CLOUDEVENT_BINARY, type, header, arg, e);
     w->payload = w->body;
-    if (w->stored)
-        return true;
     if (mode == CLOUDEVENT_BATCH)
         return wrong_type(type, "CloudEvents one by one: a delivery is one run", e);
     if (mode == CLOUDEVENT_STRUCTURED && !str_is_icase(type, "application/cloudevents+json"))
@@ -262,7 +300,6 @@ bool webhook_read(struct webhook *w, webhook_header_fn header, const void *arg, 
     if (self.scan == NULL)
         must((self.scan = jscan_new()) != NULL);
     buf_clear(&w->names);
-    buf_clear(&w->attributes);
     bool found = find_json(w, header != NULL ? header : no_header, arg, e);
     bool good = found && jscan_parse(self.scan, w->payload, e);
     if (good)
@@ -309,14 +346,8 @@ void webhook_envelope(struct buf *out, const struct webhook *w)
     buf_puts(out, ",\"received_at\":\"");
     clock_rfc3339(out, w->received_us);
     buf_puts(out, "\",\"headers\":");
-    struct str headers = w->headers.n != 0 ? buf_view(&w->headers) : STR("{}");
-    buf_add(out, headers.p, headers.n - 1);
-    if (w->attributes.n > 1) {
-        if (headers.n > 2)
-            buf_char(out, ',');
-        buf_add(out, w->attributes.p + 1, w->attributes.n - 1);
-    }
-    buf_puts(out, "},\"payload\":");
+    add_joined(out, &w->headers, &w->attributes);
+    buf_puts(out, ",\"payload\":");
     buf_str(out, w->payload);
     buf_char(out, '}');
 }

@@ -8,7 +8,7 @@
  *      "headers":{"content-type":"application/json","x-github-event":"push",...},"payload":...}
  *
  * A CloudEvent (1.0, binary or structured) gives event, delivery (source and id) and payload by its attributes; its attributes stand among
- * the headers as in binary mode ("ce-subject"), whatever the mode. Data that is no JSON becomes a string, with "ce-datacontentencoding":"base64"
+ * the headers under their names in binary mode ("ce-subject"), as text, whatever the mode. Data that is no JSON becomes a string, with "ce-datacontentencoding":"base64"
  * when it is no text.
  *
  * A struct webhook belongs to whoever called webhook_new; the slices in it are borrowed and must live
@@ -37,10 +37,10 @@ struct webhook {
     struct str external_id; /* the sender's id of the delivery; may be empty */
     struct str content_type;
     struct str body;
-    struct buf headers; /* JSON object of the headers of interest */
+    struct buf headers; /* by webhook_header: a JSON object without its end */
+    struct buf ce;      /* likewise: headers of CloudEvents as they came */
     struct str replay;  /* id of the delivery that this one repeats; empty: it came from outside */
     bool believed;      /* its signature was right, or needs none */
-    bool stored;        /* body is the payload of an envelope: JSON, whatever content_type says */
     const char *const *ids_at; /* JSON pointers to what no header says; may be NULL */
     const char *const *events_at;
     void *user;
@@ -67,8 +67,11 @@ void webhook_free(struct webhook *w);
  * name of the trigger's own signature header. Lower-case names. */
 bool webhook_header_wanted(struct str name, const char *except);
 
-/* Is the whole CloudEvent in the body? Then its attributes in headers do not count. */
-bool webhook_is_structured(struct str content_type);
+/* A header of interest (after content_type was set). name: in lower case, of at most 64 bytes. */
+void webhook_header(struct webhook *w, const char *name, struct str value);
+/* All of them as a JSON object, as they came. */
+void webhook_headers(struct buf *out, const struct webhook *w);
+
 /* Finds the JSON and checks it whole, and what event it is. ERR_MEDIA_TYPE or ERR_BAD_INPUT, saying what to send. */
 bool webhook_read(struct webhook *w, webhook_header_fn header, const void *arg,
                   struct err *e) MUST_CHECK;

@@ -26,7 +26,6 @@ static void arrive(void)
     hook = (struct hook){.path = path};
     w = webhook_new(config, &hook, 0);
     w->path = str_of(path);
-    buf_puts(&w->headers, "{\"user-agent\":\"x\"}");
     envelope = NULL;
 }
 
@@ -50,7 +49,13 @@ static struct str header_of(const void *arg, const char *name)
 static bool read(const struct sent *headers, struct str body, struct err *e)
 {
     *e = (struct err){0};
+    webhook_free(w);
+    w = webhook_new(config, &hook, 0);
+    w->path = str_of(path);
     w->content_type = header_of(headers, "content-type");
+    webhook_header(w, "user-agent", STR("x"));
+    for (const struct sent *h = headers; h->name != NULL; h++)
+        webhook_header(w, h->name, str_of(h->value));
     w->body = body;
     return webhook_read(w, header_of, headers, e);
 }
@@ -126,6 +131,11 @@ START_TEST(a_binary_event_s_attributes_are_decoded)
     taken(headers, STR("1"));
     ck_assert(str_is(w->event, "Euro \xE2\x82\xAC"));
     ck_assert(str_is(w->external_id, "urn:x a \"b\" %"));
+    ck_assert(str_is(json_str(header_at("ce-type")), "Euro \xE2\x82\xAC"));
+    struct buf kept = {0};
+    webhook_headers(&kept, w);
+    ck_assert_ptr_nonnull(strstr(kept.p, "Euro%20%E2%82%AC"));
+    buf_finish(&kept);
 }
 END_TEST
 
@@ -169,13 +179,17 @@ START_TEST(a_structured_event_gives_the_same_as_a_binary_one)
     ck_assert(str_is(w->external_id, "/shop/7 A-1"));
     ck_assert(str_is(w->payload, "{\"total\": 1.50}"));
     ck_assert(str_is(json_str(header_at("ce-id")), "A-1"));
-    ck_assert(str_is(json_str(header_at("ce-subject")), "%C3%84%20%25"));
+    ck_assert(str_is(json_str(header_at("ce-subject")), "\xC3\x84 %"));
     ck_assert(str_is(json_str(header_at("ce-attempt")), "3"));
     ck_assert(str_is(json_str(header_at("ce-dry")), "false"));
     ck_assert_ptr_null(header_at("ce-gone"));
     ck_assert(str_is(json_str(header_at("user-agent")), "x"));
     /* What is kept for a replay of a refused one are the headers as they came. */
-    ck_assert_str_eq(w->headers.p, "{\"user-agent\":\"x\"}");
+    struct buf kept = {0};
+    webhook_headers(&kept, w);
+    ck_assert_ptr_nonnull(strstr(kept.p, "application/cloudevents+json"));
+    ck_assert_ptr_null(strstr(kept.p, "ce-"));
+    buf_finish(&kept);
 }
 END_TEST
 
@@ -309,29 +323,12 @@ START_TEST(a_source_and_id_that_are_too_long_for_a_name_are_summed_up)
 }
 END_TEST
 
-/* As a replay has it: the envelope's payload and headers. */
-START_TEST(what_was_made_of_an_event_is_read_again_as_it_is)
-{
-    const struct sent kept[] = {{"content-type", "text/plain"}, REQUIRED, {0}};
-    w->stored = true;
-    taken(kept, STR("\"say \\\"hi\\\"\""));
-    ck_assert(str_is(w->event, "com.example.order.created"));
-    ck_assert(str_is(w->external_id, "/shop/7 A-1"));
-    ck_assert_str_eq(at("payload"), "say \"hi\"");
-    const struct sent was_structured[] = {
-        {"content-type", "application/cloudevents+json"}, REQUIRED, {0}};
-    taken(was_structured, STR("{\"a\":1}"));
-    ck_assert(str_is(w->payload, "{\"a\":1}"));
-    ck_assert(str_is(w->external_id, "/shop/7 A-1"));
-}
-END_TEST
-
 START_TEST(a_delivery_without_such_headers_is_no_event)
 {
     const struct sent plain[] = {JSON, {"ce-subject", "x"}, {0}};
-    w->event = STR("push");
     taken(plain, STR("{}"));
-    ck_assert(str_is(w->event, "push"));
+    ck_assert_uint_eq(w->event.n, 0);
+    ck_assert(str_is(json_str(header_at("ce-subject")), "x"));
 }
 END_TEST
 
@@ -349,7 +346,6 @@ Suite *cloudevent_suite(void)
     tcase_add_test(t, each_bad_header_is_named);
     tcase_add_test(t, batches_and_other_formats_are_refused);
     tcase_add_test(t, a_source_and_id_that_are_too_long_for_a_name_are_summed_up);
-    tcase_add_test(t, what_was_made_of_an_event_is_read_again_as_it_is);
     tcase_add_test(t, a_delivery_without_such_headers_is_no_event);
     suite_add_tcase(s, t);
     return s;

@@ -21,7 +21,7 @@ static void arrive(void)
     w = webhook_new(config, &hook, 1700000000123456);
     w->path = str_of(path);
     w->event = STR("push");
-    buf_puts(&w->headers, "{\"x-github-event\":\"push\"}");
+    webhook_header(w, "x-github-event", STR("push"));
 }
 
 static void leave(void)
