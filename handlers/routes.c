@@ -12,6 +12,7 @@
 #include "handlers/hooks.h"
 #include "handlers/jobs.h"
 #include "handlers/keys.h"
+#include "handlers/openapi.h"
 #include "handlers/pipelines.h"
 #include "handlers/runs.h"
 #include "handlers/schedules.h"
@@ -57,6 +58,7 @@ static const struct http_route table[] = {
     ROW(HTTP_GET_,    "/v1/analytics/jobs",     analytics_jobs),
     ROW(HTTP_GET_,    "/v1/events",             events_stream),
 
+    ROW(HTTP_GET_,    "/v1/openapi.json",       openapi_get, .open = true),
     ROW(HTTP_GET_,    "/v1/status",             admin_status),
     ROW(HTTP_GET_,    "/metrics",               admin_metrics),
     ROW(HTTP_GET_,    "/healthz",               admin_health, .open = true),
