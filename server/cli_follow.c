@@ -287,6 +287,31 @@ int cli_jobs_logs(struct cli *c)
     return c->flags[FLAG_FOLLOW] != NULL ? follow_log(c, c->args[0], false) : print_log(c);
 }
 
+/* The run with its result, when it has one that is JSON. */
+static struct json *with_output(struct cli *c, const char *id, struct json *run)
+{
+    char *path = path_of("/v1/runs", id, "/output");
+    struct answer a = {0};
+    struct buf problem = {0};
+    struct buf text = {0};
+    struct json *whole = NULL;
+    if (cli_try(c, &(struct request){.method = "GET", .path = path}, &a, &problem) == EXIT_OK) {
+        json_dump(&text, run, false);
+        text.n--; /* its brace */
+        buf_json_field_raw(&text, "output", str_trim(buf_view(&a.body)));
+        buf_char(&text, '}');
+        whole = json_parse(buf_view(&text), NULL);
+    }
+    buf_finish(&text);
+    buf_finish(&problem);
+    answer_finish(&a);
+    mem_free(path);
+    if (whole == NULL)
+        return run;
+    json_free(run);
+    return whole;
+}
+
 int run_wait(struct cli *c, const char *id)
 {
     int code = follow_log(c, id, true);
@@ -294,6 +319,8 @@ int run_wait(struct cli *c, const char *id)
     struct json *run = code == EXIT_OK ? cli_get(c, path, &code) : NULL;
     if (run != NULL) {
         bool good = str_is(json_str(json_get(run, "state")), "succeeded");
+        if (good)
+            run = with_output(c, id, run);
         if (cli_wants_json(c))
             code = cli_print(c, run);
         else

@@ -125,7 +125,7 @@ static void on_body(void *arg, struct str bytes)
     if (x->problem) {
         buf_str(&x->a->body, bytes);
     } else if (!x->q->on_body(x->q->arg, bytes)) {
-        x->enough = true;
+        x->enough = x->a->enough = true;
         loop_stop();
     }
 }
@@ -175,9 +175,10 @@ static void transfer(struct exchange *x, const char *url, const char *const *hea
     if (x->call != NULL) { /* enough was seen before the end, or nothing for too long */
         httpc_cancel(x->call);
         loop_run();
-        x->failed = !x->enough;
+        x->failed = true;
         err_fail(&x->error, ERR_TIMEOUT, "the server is silent");
     }
+    x->failed = x->failed && !x->enough; /* a cut behind what we wanted is none */
     if (stream)
         timer_free(x->silence);
 }
@@ -444,7 +445,7 @@ static void stream_once(struct stream *s, struct ending *out)
         .method = "GET", .path = s->path, .headers = headers, .on_body = on_stream_bytes, .arg = s};
     buf_clear(&out->problem);
     out->code = cli_try(s->c, &q, &a, &out->problem);
-    out->enough = out->code == EXIT_OK && a.status == 0;
+    out->enough = out->code == EXIT_OK && a.enough;
     out->away = out->code == EXIT_OK || out->code == EXIT_UNREACHABLE || a.status == 503;
     answer_finish(&a);
     mem_free(last);

@@ -87,7 +87,8 @@ static void print_day(const struct json *recent)
     struct buf b = {0};
     if (recent == NULL)
         return;
-    buf_printf(&b, "%lld runs", (long long)json_int(json_get(recent, "runs"), 0));
+    int64_t runs = json_int(json_get(recent, "runs"), 0);
+    buf_printf(&b, "%lld run%s", (long long)runs, runs == 1 ? "" : "s");
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         int64_t n = json_int(json_get(recent, counts[i]), 0);
         if (n != 0)

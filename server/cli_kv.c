@@ -81,11 +81,34 @@ static void print_versioned(const char *key, const struct answer *a)
     buf_finish(&b);
 }
 
+static bool on_first_put(void *arg, struct str event, struct str data)
+{
+    (void)arg;
+    (void)data;
+    return !str_is(event, "put");
+}
+
+/* Until the key is there: a watch tells what there is, and then what comes. */
+static int wait_for_key(struct cli *c)
+{
+    struct buf path = {0};
+    buf_puts(&path, "/v1/kv");
+    path_query(&path, "match", str_of(c->args[0]));
+    path_query(&path, "watch", STR("1"));
+    struct stream s = {.c = c, .path = path.p, .fn = on_first_put};
+    int code = stream_follow(&s);
+    stream_finish(&s);
+    buf_finish(&path);
+    return code;
+}
+
 int cli_kv_get(struct cli *c)
 {
     struct answer a = {0};
     char *path = key_path(c->args[0]);
-    int code = cli_request(c, &(struct request){.method = "GET", .path = path}, &a);
+    int code = c->flags[FLAG_WAIT] != NULL ? wait_for_key(c) : EXIT_OK;
+    if (code == EXIT_OK)
+        code = cli_request(c, &(struct request){.method = "GET", .path = path}, &a);
     if (code == EXIT_OK && c->flags[FLAG_FIELD] != NULL)
         code = print_field(c, buf_view(&a.body));
     else if (code == EXIT_OK && c->flags[FLAG_JSON] != NULL)

@@ -90,7 +90,8 @@ void short_size(struct buf *out, int64_t bytes); /* 812 B, 7.7 KB, 12 MB */
 
 /* cli_http.c: one request at a time, on the loop, as if it were blocking. */
 struct answer {
-    int status; /* 0: a stream that on_body ended */
+    int status;
+    bool enough; /* on_body ended the stream; the server may have done so as well */
     struct buf body;
     struct buf etag;
     struct buf link;

@@ -67,8 +67,7 @@ static void cell_took(struct table *t, const struct json *step)
 
 static void print_steps(const struct json *steps)
 {
-    static const char *const heads[] = {"STEP",   "STATE", "ATTEMPT", "TIME",
-                                        "WRITES", "ERROR", NULL};
+    static const char *const heads[] = {"STEP", "STATE", "ATTEMPT", "TIME", "ERROR", NULL};
     struct table *t = table_new(heads);
     for (size_t i = 0; i < json_size(steps); i++) {
         const struct json *s = json_at(steps, i);
@@ -78,7 +77,6 @@ static void print_steps(const struct json *steps)
         table_cell_json(t, json_get(s, "state"));
         table_cell_json(t, json_get(s, "attempt"));
         cell_took(t, s);
-        table_cell_json(t, json_get(s, "key_out"));
         table_cell_json(t, json_get(s, "error"));
     }
     print_section(t);
@@ -170,6 +168,24 @@ static void print_next(const struct json *run)
     }
 }
 
+/* One line; the whole of it is in the last key. */
+static void print_output(const struct json *output)
+{
+    enum { SHOWN = 500 };
+    struct buf b = {0};
+    if (json_type_of(output) == J_NONE)
+        return;
+    json_dump(&b, output, false);
+    if (b.n > SHOWN) {
+        b.n = SHOWN;
+        while ((b.p[b.n] & 0xC0) == 0x80)
+            b.n--;
+        buf_puts(&b, "\xE2\x80\xA6");
+    }
+    print_pair("output", buf_view(&b));
+    buf_finish(&b);
+}
+
 void print_run(const struct json *run)
 {
     print_pair("run", json_str(json_get(run, "id")));
@@ -184,6 +200,7 @@ void print_run(const struct json *run)
     bool skipped = str_is(json_str(json_get(run, "state")), "skipped");
     print_pair(skipped ? "reason" : "error", run_error(run));
     print_next(run);
+    print_output(json_get(run, "output"));
     print_steps(json_get(run, "steps"));
     print_after(json_get(run, "steps"));
     print_keys(json_get(run, "keys"));

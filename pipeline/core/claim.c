@@ -48,9 +48,19 @@ void claim_register(enum work_kind kind, const struct claim_runner *r)
     self.runners[kind] = r;
 }
 
-void claim_dirty(struct served *s)
+/* What is rung for a stage of an earlier configuration, such as the retry of work that it had begun, is for the present one. */
+static struct served *present(struct served *s)
 {
-    if (!list_empty(&s->dirty_node) || s->retired)
+    if (!s->retired)
+        return s;
+    struct map_node *node = map_find(&self.by_id, str_of(s->stage->id));
+    return node != NULL ? container_of(node, struct served, by_id) : NULL;
+}
+
+void claim_dirty(struct served *any)
+{
+    struct served *s = present(any);
+    if (s == NULL || !list_empty(&s->dirty_node))
         return;
     struct list *before = self.dirty.next;
     while (before != &self.dirty &&

@@ -320,7 +320,7 @@ START_TEST(what_may_follow_is_known_without_a_server)
     } rows[] = {
         {{""}, "kv\n", "get"},
         {{""}, "serve\tStarts the server.\n", NULL},
-        {{"kv", ""}, "get\tPrints the value of a key.\n", "serve"},
+        {{"kv", ""}, "get\tPrints the value of a key; with", "serve"},
         {{"kv", "g"}, "get\t", "put"},
         {{"analytics", "jobs", ""}, "duration\t", NULL},
         {{"--"}, "--version\t", "--url"},

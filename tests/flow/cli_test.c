@@ -90,6 +90,7 @@ START_TEST(keys_are_written_read_listed_and_deleted)
                NULL);
     assert_run(CLI("kv", "get", "a.b", "--field", "x.1.y"), 0, "text\n", NULL);
     assert_run(CLI("kv", "get", "a.b", "--field", "x.7"), 1, NULL, "has no field x.7\n");
+    assert_run(CLI("kv", "get", "a.b", "--wait"), 0, "{\"x\":[1,{\"y\":\"text\"}]}", NULL);
     assert_run(CLI("kv", "get", "a.c"), 1, NULL, "hookmesh kv get: there is no key a.c");
     assert_run(CLI("kv", "get", "a..c"), 1, NULL, "empty token");
     assert_run(CLI("kv", "put", "a.b", "2", "--if-version", "7"), 1, NULL,
@@ -170,6 +171,19 @@ START_TEST(a_watch_shows_what_is_there_and_then_changes)
     assert_run(CLI("kv", "del", "w.a"), 0, "deleted", NULL);
     ck_assert(world_read_until(r.out, &r.got, "w.a  deleted\n", WORLD_TIMEOUT_MS));
     stop_running(&r);
+}
+END_TEST
+
+START_TEST(a_key_that_is_not_there_yet_can_be_waited_for)
+{
+    static const char *const args[] = {"kv", "get", "w.later", "--wait", "--field", "n", NULL};
+    struct running r = run_on(args);
+    assert_run(CLI("kv", "put", "w.sooner", "{\"n\": 1}"), 0, "version 1", NULL);
+    assert_run(CLI("kv", "put", "w.later", "{\"n\": 2}"), 0, "version 1", NULL);
+    ck_assert(world_read_until(r.out, &r.got, "2\n", WORLD_TIMEOUT_MS));
+    ck_assert_ptr_null(strstr(r.got.p, "1"));
+    stop_running(&r);
+    assert_run(CLI("kv", "get", "w..x", "--wait"), 1, NULL, "empty token");
 }
 END_TEST
 
@@ -417,6 +431,7 @@ Suite *cli_suite(void)
     tcase_add_test(t, keys_are_written_read_listed_and_deleted);
     tcase_add_test(t, values_come_from_files_and_standard_input);
     tcase_add_test(t, a_watch_shows_what_is_there_and_then_changes);
+    tcase_add_test(t, a_key_that_is_not_there_yet_can_be_waited_for);
     tcase_add_test(t, a_bad_pattern_of_a_watch_is_told);
     tcase_add_test(t, a_sample_is_signed_sent_and_runs_to_its_end);
     tcase_add_test(t, deliveries_are_listed_shown_and_replayed);

@@ -63,6 +63,45 @@ START_TEST(sighup_reloads_the_configuration)
 }
 END_TEST
 
+static bool has_begun(void *arg)
+{
+    const struct world *w = arg;
+    char *path = mem_format("%s/begun", w->dir);
+    bool there = access(path, F_OK) == 0;
+    mem_free(path);
+    return there;
+}
+
+/* The sweep is far away: only the failed step itself can have called for its next attempt. */
+START_TEST(a_retry_comes_in_time_though_the_configuration_was_reloaded_meanwhile)
+{
+    struct world *w = world_make();
+    char *yaml =
+        mem_format("settings: {sweep: 1h, lease: 1h}\n"
+                   "pipelines:\n"
+                   "  - name: again\n"
+                   "    stages:\n"
+                   "      - name: try\n"
+                   "        watch: again.*.in\n"
+                   "        write: \"again.{1}.out\"\n"
+                   "        retry: {max_attempts: 2, initial_delay: 300ms}\n"
+                   "        command: [sh, -c, \"cat; [ -e %s/begun ] && exit 0; touch %s/begun; "
+                   "until [ -e %s/go ]; do sleep 0.02; done; exit 1\"]\n",
+                   w->dir, w->dir, w->dir);
+    world_config(w, "a.yaml", yaml);
+    world_start(w);
+    struct world_reply r = world_http(w, "PUT", "/v1/kv/again.one.in", NULL, STR("1"));
+    world_reply_finish(&r);
+    ck_assert(world_wait_until(has_begun, w, WORLD_TIMEOUT_MS));
+    world_config(w, "b.yaml", slow);
+    world_wait_log(w, "mod=config event=reloaded");
+    world_file(w, "go", "");
+    world_wait_json(w, "/v1/runs/again.one", "state", "succeeded");
+    mem_free(yaml);
+    world_free(w);
+}
+END_TEST
+
 START_TEST(a_port_that_others_can_reach_needs_a_token)
 {
     struct world *w = world_make();
@@ -255,6 +294,7 @@ Suite *serve_suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, a_broken_reload_leaves_the_old_configuration_in_force);
     tcase_add_test(t, sighup_reloads_the_configuration);
+    tcase_add_test(t, a_retry_comes_in_time_though_the_configuration_was_reloaded_meanwhile);
     tcase_add_test(t, a_port_that_others_can_reach_needs_a_token);
     tcase_add_test(t, a_second_server_on_the_same_data_directory_is_refused);
     tcase_add_test(t, a_redis_that_may_evict_keys_is_refused_until_it_is_mended);
