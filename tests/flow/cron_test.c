@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/id.h"
 #include "base/mem.h"
 
 Suite *cron_suite(void);
@@ -596,6 +597,76 @@ START_TEST(another_servers_schedules_are_left_alone)
 }
 END_TEST
 
+/* Lists. */
+
+static bool says(struct world *w, const char *path, const char *where, const char *want)
+{
+    struct world_reply r = world_get_json(w, path);
+    struct str got = json_str(json_path(r.json, where));
+    bool same = str_is(got, want);
+    if (!same)
+        fprintf(stderr, "%s: %s is %.*s, not %s\n", path, where, (int)got.n, got.p, want);
+    world_reply_finish(&r);
+    return same;
+}
+
+static struct json *item(const struct json *list, const char *name)
+{
+    for (size_t i = 0; i < json_size(list); i++) {
+        if (str_is(json_str(json_get(json_at(list, i), "name")), name))
+            return json_at(list, i);
+    }
+    ck_abort_msg("no schedule %s", name);
+    return NULL;
+}
+
+START_TEST(schedules_are_listed_with_next_fires_changes_of_the_clock_and_the_last_run)
+{
+    struct world *w = world_make();
+    world_config(w, "main.yaml",
+                 "jobs:\n"
+                 "  - {name: beat, schedule: '* * * * * *', overlap: allow, command: [cat]}\n"
+                 "  - name: night\n"
+                 "    schedule: ['30 2 * * *', '0 0 1 1 *']\n"
+                 "    timezone: Europe/Berlin\n"
+                 "    misfire: once\n"
+                 "    overlap: queue\n"
+                 "    command: [cat]\n"
+                 "  - {name: manual, command: [cat]}\n");
+    world_start(w);
+    wait_runs(w, "beat", "succeeded", 2);
+    struct world_reply r = world_get_json(w, "/v1/schedules?n=100");
+    ck_assert_uint_eq(json_size(r.json), 3);
+    struct json *beat = item(r.json, "beat"), *night = item(r.json, "night");
+    ck_assert(str_is(json_str(json_path(beat, "last.state")), "succeeded"));
+    ck_assert(id_is_uuid(json_str(json_path(beat, "last.run"))));
+    ck_assert(json_bool(json_get(beat, "enabled"), false));
+    ck_assert_int_eq(json_int(json_get(beat, "missed"), -1), 0);
+    ck_assert(str_is(json_str(json_get(beat, "timezone")), "UTC"));
+    ck_assert(json_get(beat, "change") == NULL);
+    ck_assert(str_is(json_str(json_get(night, "misfire")), "once"));
+    ck_assert(str_is(json_str(json_get(night, "overlap")), "queue"));
+    ck_assert(json_get(night, "last") == NULL);
+    ck_assert_uint_eq(json_size(json_get(night, "next")), 100);
+    struct json *second = item(r.json, "night#2");
+    ck_assert(str_is(json_str(json_get(second, "job")), "night"));
+    /* A hundred years have a change of the clock. */
+    struct json *change = json_get(second, "change");
+    struct str from = json_str(json_get(change, "from")), to = json_str(json_get(change, "to"));
+    struct str at = json_str(json_get(change, "at"));
+    ck_assert(str_is(from, "+01:00") ? str_is(to, "+02:00") : str_is(to, "+01:00"));
+    ck_assert_msg(str_ends(at, "T03:00:00+02:00") || str_ends(at, "T02:00:00+01:00"), "%.*s",
+                  (int)at.n, at.p);
+    world_reply_finish(&r);
+    r = world_get_json(w, "/v1/schedules?job=night&n=1");
+    ck_assert_uint_eq(json_size(r.json), 2);
+    ck_assert_uint_eq(json_size(json_get(json_at(r.json, 0), "next")), 1);
+    world_reply_finish(&r);
+    ck_assert(says(w, "/v1/schedules?job=beat", "0.expression", "* * * * * *"));
+    world_free(w);
+}
+END_TEST
+
 /* The command line. */
 
 static void ck_cli(struct world *w, int code, const char *out, const char *err, ...)
@@ -658,6 +729,7 @@ Suite *cron_suite(void)
     tcase_add_test(t, a_job_that_cannot_take_a_tick_says_so_in_a_skipped_run);
     tcase_add_test(t, schedules_come_back_after_redis_was_emptied);
     tcase_add_test(t, another_servers_schedules_are_left_alone);
+    tcase_add_test(t, schedules_are_listed_with_next_fires_changes_of_the_clock_and_the_last_run);
     tcase_add_test(t, cron_next_prints_the_next_fires_without_a_server);
     suite_add_tcase(s, t);
     return s;
