@@ -23,6 +23,13 @@
 #include "work/deliver_post.h"
 #include "work/runner.h"
 
+enum { TAKEN_MAX = 1000 };
+
+/* "ID<tab>ADDRESS" of recipients who have a mail that others could not have yet: they must not get it with each attempt. Forgotten when the server
+ * ends; then they get it once more. */
+static char *taken[TAKEN_MAX];
+static size_t taken_at; /* the next to be overwritten */
+
 struct deliver_op {
     deliver_fn fn;
     void *arg;
@@ -30,6 +37,8 @@ struct deliver_op {
     struct httpc_call *http;
     struct buf answer; /* its beginning */
     struct mail_call *mail;
+    char *id;          /* of a mail */
+    char **recipients; /* whom this attempt is for */
     struct deliver_file *file;
     struct timer *timer; /* for a file on a disk that hangs */
     bool asked;          /* Redis has it */
@@ -42,6 +51,8 @@ struct deliver_op {
 static void op_free(struct deliver_op *op)
 {
     post_finish(&op->post);
+    mem_free(op->id);
+    deliver_addresses_free(op->recipients);
     timer_free(op->timer);
     buf_finish(&op->answer);
     buf_finish(&op->result);
@@ -185,6 +196,56 @@ static void send_post(struct deliver_op *op, const struct deliver_what *w)
 
 /* By mail. */
 
+static bool has_it(const char *id, const char *address)
+{
+    char *key = mem_format("%s\t%s", id, address);
+    bool found = false;
+    for (size_t i = 0; i < TAKEN_MAX && !found; i++)
+        found = taken[i] != NULL && strcmp(taken[i], key) == 0;
+    mem_free(key);
+    return found;
+}
+
+/* Leaves those who have none of it yet. */
+static void drop_served(const char *id, char **recipients)
+{
+    size_t left = 0;
+    for (size_t i = 0; recipients[i] != NULL; i++) {
+        if (has_it(id, recipients[i]))
+            mem_free(recipients[i]);
+        else
+            recipients[left++] = recipients[i];
+    }
+    recipients[left] = NULL;
+}
+
+static void note_served(const struct deliver_op *op, struct str refused)
+{
+    for (size_t i = 0; op->recipients[i] != NULL; i++) {
+        char *line = mem_format("%s\t", op->recipients[i]);
+        size_t n = strlen(line);
+        bool no = false;
+        for (struct str rest = refused; rest.n != 0 && !no;) {
+            struct str one = str_split(&rest, '\n');
+            no = one.n >= n && memcmp(one.p, line, n) == 0;
+        }
+        mem_free(line);
+        if (no)
+            continue;
+        mem_free(taken[taken_at]);
+        taken[taken_at] = mem_format("%s\t%s", op->id, op->recipients[i]);
+        taken_at = (taken_at + 1) % TAKEN_MAX;
+    }
+}
+
+void deliver_finish(void)
+{
+    for (size_t i = 0; i < TAKEN_MAX; i++) {
+        mem_free(taken[i]);
+        taken[i] = NULL;
+    }
+}
+
 /* Some have it, some have not: that some have not must be seen, and trying again is for those alone who may take it later. */
 static void judge_refused(struct deliver_op *op, struct str refused)
 {
@@ -200,6 +261,7 @@ static void judge_refused(struct deliver_op *op, struct str refused)
             buf_printf(&error, "%s%.*s (%.*s)", i == 0 ? "" : ", ", (int)address.n, address.p,
                        (int)said.n, said.p);
     }
+    note_served(op, refused);
     end(op, later ? CLAIM_RETRY : CLAIM_FAIL, error.p, -1);
     buf_finish(&error);
 }
@@ -315,6 +377,9 @@ static void send_mail(struct deliver_op *op, const struct deliver_what *w)
         settle(op, CLAIM_FAIL, e.text);
     } else {
         char *envelope = envelope_of(from);
+        op->id = mem_dup(w->id.p, w->id.n);
+        op->recipients = to;
+        drop_served(op->id, to);
         const struct mail m = {
             .server = {set->smtp_url, tls_of(set), set->smtp_user, set->smtp_password,
                        set->delivery_timeout},
@@ -322,8 +387,12 @@ static void send_mail(struct deliver_op *op, const struct deliver_what *w)
             .to = (const char *const *)to,
             .message = buf_view(&message),
         };
-        op->mail = mail_send(&m, on_mailed, op);
+        if (to[0] != NULL)
+            op->mail = mail_send(&m, on_mailed, op);
+        else
+            settle(op, CLAIM_OK, ""); /* those who had it not yet are no longer named */
         mem_free(envelope);
+        to = NULL;
     }
     deliver_addresses_free(to);
     mem_free(from);

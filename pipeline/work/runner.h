@@ -50,6 +50,7 @@ extern const struct claim_runner agent_runner;
 /* deliver_step.c, alert.c: what follows a run */
 extern const struct claim_runner deliver_runner;
 void deliver_stop(void);
+void deliver_finish(void);
 extern const struct claim_runner alert_runner;
 void alert_stop(void);
 

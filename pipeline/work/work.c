@@ -131,6 +131,7 @@ static void on_all_ended(void *unused)
     void (*done)(void *) = self.done;
     self.done = NULL;
     value_finish();
+    deliver_finish();
     config_unref(self.config);
     mem_free(self.cancelled);
     self.config = NULL;

@@ -48,8 +48,7 @@ jobs:
   );
   const id = await h.start("sync", { password: "in the input" });
   await h.step(id, "dead-letter", "succeeded");
-  assert.equal(mail.mails.length, 1);
-  const [got] = mail.mails;
+  const [got] = await mail.have(1);
   assert.deepEqual(got.to, ["ops@example.com"]);
   assert.equal(got.headers.subject, "sync failed: the command ended with status 1: could not reach the moon");
   for (const line of [
@@ -61,13 +60,13 @@ jobs:
 
   // Taken up again it fails again: that is another dead letter, and another mail.
   assert.equal((await h.fetch(`/v1/runs/${id}/retry`, { method: "POST" })).status < 300, true);
-  await until("the second mail", () => mail.mails.length === 2);
+  await mail.have(2);
   assert.notEqual(mail.mails[1].headers["message-id"], got.headers["message-id"]);
   await h.kill9();
   await h.serve();
   const other = await h.start("sync");
   await h.step(other, "dead-letter", "succeeded");
-  assert.equal(mail.mails.length, 3);
+  await mail.have(3);
 });
 
 test("a document that fails is told as well, and a notice that fails fails no run and makes no notice", async (t) => {

@@ -44,7 +44,13 @@ export const smtp = async (t, ...args) => {
     child.kill("SIGKILL");
     await ended;
   });
-  return { url: `smtp://127.0.0.1:${port}`, port, mails, child, ended };
+  // n mails, as soon as the server has told of them, which may be after hookmesh knew that they were taken.
+  const have = async (n) => {
+    await until(() => `${n} mails; there are ${mails.length}`, () => mails.length >= n);
+    assert.equal(mails.length, n);
+    return mails;
+  };
+  return { url: `smtp://127.0.0.1:${port}`, port, mails, have, child, ended };
 };
 
 const words = (text) =>
