@@ -175,6 +175,7 @@ struct job {
     char *description;
     struct parameter *parameters;
     size_t parameter_n;
+    bool open; /* the parameters are values for what is left out: anything else may come as well */
     char *output; /* key template of the result: "job.NAME.{1}.output" */
     bool overlap_set;
     enum overlap overlap; /* of scheduled runs, unless there is concurrency */
@@ -271,9 +272,10 @@ struct config {
     struct alert **alerts;
     size_t alert_n;
     struct db_trigger *db_triggers;
-    size_t db_trigger_n;    struct config_names *names; /* what config_pipeline and config_job look in */
-    char *dir;       /* NULL: built without a directory (defaults) */
-    char **warnings; /* one line each, NULL-terminated */
+    size_t db_trigger_n;
+    struct config_names *names; /* what config_pipeline and config_job look in */
+    char *dir;                  /* NULL: built without a directory (defaults) */
+    char **warnings;            /* one line each, NULL-terminated */
 };
 
 /* overrides: "listen=127.0.0.1:0" from the command line, NULL-terminated, stronger than environment, stronger than the files. dir NULL: defaults, environment and overrides

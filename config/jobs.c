@@ -147,6 +147,21 @@ static void check_type(struct load *l, const struct job_note *note)
                   type->text);
 }
 
+/* A tick says of which instant it is, and nothing else. */
+static void check_scheduled(struct load *l, const struct job_note *note)
+{
+    const struct node *schedule = node_get(note->map, "schedule");
+    for (size_t i = 0; schedule != NULL && i < note->job->parameter_n; i++) {
+        const struct parameter *p = &note->job->parameters[i];
+        if (!p->required || strcmp(p->name, "scheduled_at") == 0)
+            continue;
+        report_warning(l->report, schedule->at,
+                       "%s: schedule: a tick does not give the required parameter \"%s\", so each "
+                       "will be skipped: add input: {%s: ...}",
+                       l->subject, p->name, p->name);
+    }
+}
+
 void job_read_keys(struct load *l, struct job_note *note)
 {
     const struct node *map = note->map;
@@ -157,6 +172,7 @@ void job_read_keys(struct load *l, struct job_note *note)
     gates_read(l, map, note->job);
     parameters_read(l, map, note->job);
     schedules_read(l, map, note->job);
+    check_scheduled(l, note);
     policy_read(l, map, &note->policy);
     if (node_key(map, "steps") != NULL || node_key(map, "workflow") != NULL)
         read_listed(l, note);

@@ -67,6 +67,21 @@ static void read_choices(struct load *l, const struct node *n, struct parameter 
     p->choices = buf_take(&b);
 }
 
+static void check_choice(struct load *l, const struct node *choices, const struct node *standard,
+                         const struct parameter *p)
+{
+    for (size_t i = 0; i < choices->n; i++) {
+        struct buf one = {0};
+        load_json(&one, choices->items[i]);
+        bool same = strcmp(one.p, p->standard) == 0;
+        buf_finish(&one);
+        if (same)
+            return;
+    }
+    load_fail(l, standard->at, "parameters", "the default of \"%s\" is none of its choices",
+              p->name);
+}
+
 static void read_details(struct load *l, const struct node *map, struct parameter *p)
 {
     load_keys(l, map, parameter_keys, NULL);
@@ -80,12 +95,15 @@ static void read_details(struct load *l, const struct node *map, struct paramete
     n = node_get(map, "description");
     if (n != NULL)
         p->description = load_word(l, n, "description");
-    n = node_get(map, "choices") != NULL ? node_get(map, "choices") : node_get(map, "enum");
-    if (n != NULL)
-        read_choices(l, n, p);
+    const struct node *choices =
+        node_get(map, node_get(map, "choices") != NULL ? "choices" : "enum");
+    if (choices != NULL)
+        read_choices(l, choices, p);
     n = node_get(map, "default");
     if (n != NULL)
         set_standard(l, n, p);
+    if (n != NULL && p->choices != NULL)
+        check_choice(l, choices, n, p);
     if (n != NULL && p->required)
         load_fail(l, n->at, "parameters", "\"%s\" is required, so its default is never used",
                   p->name);
@@ -142,6 +160,7 @@ void parameters_read(struct load *l, const struct node *map, struct job *j)
         for (size_t i = 0; i < n->n; i++)
             read_item(l, n->items[i], j);
     }
+    j->open = n == NULL;
     n = node_get(map, "input");
     if (n != NULL)
         read_input(l, n, j);

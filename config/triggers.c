@@ -128,6 +128,25 @@ static void check_own_keys(struct load *l, const struct node *match, const struc
     }
 }
 
+/* What a run is given must be among the job's parameters, or each start would be refused. */
+static void check_parameters(struct load *l, const struct node *target, const struct job *j)
+{
+    static const char *const given[] = {"key", "version", "value"};
+    if (j == NULL || j->open || j->parameter_n == 0)
+        return;
+    for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
+        bool known = false;
+        for (size_t k = 0; k < j->parameter_n; k++)
+            known = known || strcmp(j->parameters[k].name, given[i]) == 0;
+        if (known)
+            continue;
+        load_fail(l, target->at, "job",
+                  "it would be started with key, version and value, and has no parameter \"%s\"",
+                  given[i]);
+        return;
+    }
+}
+
 static char *free_pipeline_name(struct load *l, const struct node *map, const char *base)
 {
     char *given = read_name(l, map, base);
@@ -190,6 +209,7 @@ static void read_kv(struct load *l, const struct node *map)
     if (p != NULL && match != NULL) {
         char *target = mem_strdup(p->name);
         check_own_keys(l, match, p);
+        check_parameters(l, named, p->job);
         add_watcher(l, map, match, target, name);
         mem_free(target);
     } else {

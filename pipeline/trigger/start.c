@@ -138,12 +138,17 @@ bool start_input(const struct job *j, struct str input, struct buf *out, struct 
     }
     struct json *tree = json_parse(input, e);
     bool good = tree != NULL;
+    if (good && j->open && json_type_of(tree) != J_OBJ) {
+        buf_str(out, input);
+        json_free(tree);
+        return true;
+    }
     if (good && json_type_of(tree) != J_OBJ)
         good = err_fail(e, ERR_UNPROCESSABLE,
                         "job %s has parameters, so its input must be a JSON object", j->name);
     for (size_t i = 0; good && i < j->parameter_n; i++)
         good = check_parameter(j, &j->parameters[i], json_get(tree, j->parameters[i].name), e);
-    good = good && check_names(j, tree, e);
+    good = good && (j->open || check_names(j, tree, e));
     if (good)
         add_defaults(j, tree, input, out);
     json_free(tree);

@@ -5,6 +5,7 @@
 #include <dirent.h>
 
 #include "base/log.h"
+#include "trigger/start.h"
 
 Suite *config_jobs_suite(void);
 
@@ -256,7 +257,7 @@ START_TEST(how_the_runs_of_a_job_start_is_read_whole)
         "    debounce: {period: 2s, max: 30s, key: .payload.ref}\n"
         "    budget: {max_tokens: 50000, max_cost_usd: 5.00}\n"
         "    parameters:\n"
-        "      - {name: day, type: string, required: true, description: Which day}\n"
+        "      - {name: day, type: string, description: Which day}\n"
         "      - {name: depth, type: integer, default: 3, choices: [1, 3, 5]}\n"
         "    input: {region: eu, deep: {a: [1, \"2\", true, null]}}\n"
         "  - {name: k8s, command: [cat], concurrencyPolicy: Forbid, debounce: 5s}\n"
@@ -283,7 +284,8 @@ START_TEST(how_the_runs_of_a_job_start_is_read_whole)
     ck_assert_int_eq(j->budget_tokens, 50000);
     ck_assert_double_eq(j->budget_cost_usd, 5.0);
     ck_assert_uint_eq(j->parameter_n, 4);
-    ck_assert(j->parameters[0].required);
+    ck_assert_str_eq(j->parameters[0].description, "Which day");
+    ck_assert(!j->open);
     ck_assert_str_eq(j->parameters[1].standard, "3");
     ck_assert_str_eq(j->parameters[1].choices, "[1,3,5]");
     ck_assert_str_eq(j->parameters[2].standard, "\"eu\"");
@@ -306,6 +308,41 @@ START_TEST(how_the_runs_of_a_job_start_is_read_whole)
     ck_assert_ptr_null(j->parameters[1].standard);
     ck_assert_str_eq(j->parameters[2].type, "number");
     ck_assert_int_eq(stage_of(c, "job.width.run")->concurrency, 3);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(a_start_gives_parameters_and_gets_what_it_left_out)
+{
+    static const struct {
+        const char *job;
+        const char *input;
+        const char *wanted; /* or the error's beginning */
+    } cases[] = {
+        {"open", "", "{\"region\":\"eu\",\"n\":[1]}"},
+        {"open", "{\"x\":1,\"n\":2}", "{\"x\":1,\"n\":2,\"region\":\"eu\"}"},
+        {"open", "\"a text\"", "\"a text\""},
+        {"closed", "{\"day\":\"MON\"}", "{\"day\":\"MON\",\"region\":\"eu\"}"},
+        {"closed", "{\"dai\":1}", "job closed: the parameter day is missing"},
+        {"closed", "{\"day\":\"MON\",\"zone\":1}", "job closed has no parameter \"zone\""},
+        {"closed", "\"a text\"", "job closed has parameters, so its input must be a JSON object"},
+        {"none", "\"a text\"", "\"a text\""},
+    };
+    put_text("x.yaml", "jobs:\n"
+                       "  - {name: open, command: [cat], input: {region: eu, n: [1]}}\n"
+                       "  - {name: closed, command: [cat], input: {region: eu},\n"
+                       "     parameters: [{name: day, required: true}]}\n"
+                       "  - {name: none, command: [cat]}\n");
+    struct config *c = load(false);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf out = {0};
+        struct err e;
+        if (!start_input(job_of(c, cases[i].job), str_of(cases[i].input), &out, &e))
+            buf_puts(&out, e.text);
+        ck_assert_msg(str_starts(buf_view(&out), cases[i].wanted), "wanted %s got %s",
+                      cases[i].wanted, out.p);
+        buf_finish(&out);
+    }
     config_unref(c);
 }
 END_TEST
@@ -803,6 +840,7 @@ Suite *config_jobs_suite(void)
     tcase_add_test(t, steps_fan_out_and_in);
     tcase_add_test(t, a_job_within_a_job_brings_its_steps);
     tcase_add_test(t, how_the_runs_of_a_job_start_is_read_whole);
+    tcase_add_test(t, a_start_gives_parameters_and_gets_what_it_left_out);
     tcase_add_test(t, agents_are_read_whole);
     tcase_add_test(t, a_job_of_an_extension_is_a_job_by_its_name_alone);
     tcase_add_test(t, the_agent_of_a_webhook_is_a_job_of_its_own);
