@@ -15,6 +15,7 @@
 --   hm:run:ID      hash   record of a run that a trigger started, or that failed
 --   hm:runs[:P]    list   such runs, oldest first, all and by pipeline; hm:runbase hash: how many were taken off the front of each
 --   hm:runs@open, hm:runs@STATE[:P] zset  runs that are open, or ended otherwise than well, by the time of their creation
+--   hm:hold:NAME   string a name that one holder has at a time
 --   hm:runs.parked list   runs that were still open when they became too old for hm:runs
 --   hm:log:RUN     stream log lines
 --   hm:dup:NAME    string run that was started under a name ("HOOK:ID" of a delivery), with the sum of its request behind a space

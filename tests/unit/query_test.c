@@ -127,6 +127,24 @@ START_TEST(since_is_an_instant_in_any_zone_or_a_time_ago)
 }
 END_TEST
 
+START_TEST(durations_have_a_unit_and_a_limit_that_the_error_tells)
+{
+    static const char *const wrong[] = {"", "10", "-1s", "61m", "soon", "9999999999999s", "1h1s"};
+    int64_t ms = 7;
+    struct err e;
+    ck_assert(query_duration("wait", header(NULL), -1, 3600000, &ms, &e) && ms == -1);
+    ck_assert(query_duration("wait", STR("0"), -1, 3600000, &ms, &e) && ms == 0);
+    ck_assert(query_duration("wait", STR("1h"), -1, 3600000, &ms, &e) && ms == 3600000);
+    ck_assert(query_duration("wait", STR("50ms"), -1, 3600000, &ms, &e) && ms == 50);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        ck_assert_msg(!query_duration("wait", str_of(wrong[i]), -1, 3600000, &ms, &e), "%s",
+                      wrong[i]);
+        ck_assert_str_eq(e.text,
+                         "wait must be a duration with its unit, such as 10s, of at most 1h");
+    }
+}
+END_TEST
+
 Suite *query_suite(void)
 {
     Suite *s = suite_create("query");
@@ -136,6 +154,7 @@ Suite *query_suite(void)
     tcase_add_test(t, limits_are_numbers_from_one_to_the_most);
     tcase_add_test(t, switches_are_on_off_or_refused);
     tcase_add_test(t, since_is_an_instant_in_any_zone_or_a_time_ago);
+    tcase_add_test(t, durations_have_a_unit_and_a_limit_that_the_error_tells);
     suite_add_tcase(s, t);
     return s;
 }
