@@ -86,6 +86,12 @@ const struct command *cli_find(int argc, char *const *argv, int *used, struct er
     bool two = argc > 1 && argv[1][0] != '-';
     char *typed = two ? mem_format("%s %s", argv[0], argv[1]) : mem_strdup(argv[0]);
     const char *near = nearest_command(typed);
+    if (near == NULL && argc > 2 && two) {
+        char *three = mem_format("%s %s", typed, argv[2]);
+        near = nearest_command(three);
+        mem_free(near != NULL ? typed : three);
+        typed = near != NULL ? three : typed;
+    }
     char *group = near == NULL && !cli_is_group(argv[0]) ? nearest_group(argv[0]) : NULL;
     if (near == NULL)
         near = group;
@@ -181,17 +187,46 @@ bool cli_parse(struct cli *c, const struct command *command, int argc, char *con
     return true;
 }
 
+enum { HELP_WIDTH = 79, FLAG_HEAD = 22, COMMAND_HEAD = 30 };
+
+/* "  HEAD    TEXT", the text in lines of its own column. */
+static void add_columns(struct buf *out, const char *head, int width, const char *text)
+{
+    size_t indent = (size_t)width + 3;
+    size_t room = HELP_WIDTH - indent;
+    buf_printf(out, "  %-*s", width, head);
+    if (strlen(head) > (size_t)width)
+        buf_printf(out, "\n  %*s", width, "");
+    while (strlen(text) > room) {
+        size_t n = room;
+        while (n > 1 && text[n] != ' ')
+            n--;
+        buf_printf(out, " %.*s\n%*s", (int)n, text, (int)indent - 1, "");
+        text += n + (text[n] == ' ');
+    }
+    buf_printf(out, " %s\n", text);
+}
+
 static void add_flag_line(struct buf *out, size_t i)
 {
     char *head = mem_format("%s%s%s", cli_flags[i].name, cli_flags[i].value != NULL ? " " : "",
                             cli_flags[i].value != NULL ? cli_flags[i].value : "");
-    buf_printf(out, "  %-22s %s\n", head, cli_flags[i].help);
+    add_columns(out, head, FLAG_HEAD, cli_flags[i].help);
     mem_free(head);
 }
 
 void cli_help_command(struct buf *out, const struct command *command)
 {
-    buf_printf(out, "%s\n\nUsage: hookmesh %s%s%s [flags]\n\n", command->help, command->words,
+    struct str help = str_of(command->help);
+    while (help.n > HELP_WIDTH) {
+        size_t n = HELP_WIDTH;
+        while (help.p[n] != ' ')
+            n--;
+        buf_printf(out, "%.*s\n", (int)n, help.p);
+        help = (struct str){help.p + n + 1, help.n - n - 1};
+    }
+    buf_str(out, help);
+    buf_printf(out, "\n\nUsage: hookmesh %s%s%s [flags]\n\n", command->words,
                command->arguments[0] != '\0' ? " " : "", command->arguments);
     for (size_t i = 0; i < FLAG_COUNT; i++) {
         if ((command->flags >> i & 1) != 0)
@@ -214,9 +249,9 @@ void cli_help_group(struct buf *out, const char *word)
             buf_char(out, '\n');
         last = group;
         char *head = mem_format("%s %s", c->words, c->arguments);
-        buf_printf(out, "  %-30s %s\n", head, c->help);
+        add_columns(out, head, COMMAND_HEAD, c->help);
         mem_free(head);
     }
-    buf_puts(out, "\nEach has --help with an example. Exit code: 0 done, 1 failed, 64 wrong usage, "
-                  "69 no server\nreachable, 77 not allowed.\n");
+    buf_puts(out, "\nEach has --help with an example. Exit code: 0 done, 1 failed, 64 wrong "
+                  "usage,\n69 no server reachable, 77 not allowed.\n");
 }

@@ -71,6 +71,50 @@ START_TEST(every_command_has_an_example_that_parses)
 }
 END_TEST
 
+/* The text of the lines together: what is said, however it is broken. */
+static char *unbroken(const char *text)
+{
+    struct buf out = {0};
+    for (bool blank = false; *text != '\0'; text++) {
+        bool now = *text == ' ' || *text == '\n';
+        if (now && !blank)
+            buf_char(&out, ' ');
+        else if (!now)
+            buf_char(&out, *text);
+        blank = now;
+    }
+    return buf_take(&out);
+}
+
+START_TEST(help_fits_80_columns_and_leaves_nothing_out)
+{
+    struct buf all = {0};
+    cli_help_group(&all, NULL);
+    char *whole = unbroken(all.p);
+    for (const struct command *k = cli_commands(); k->words != NULL; k++) {
+        struct buf help = {0};
+        cli_help_command(&help, k);
+        char *own = unbroken(help.p);
+        ck_assert_msg(strstr(own, k->help) == own, "%s", help.p);
+        ck_assert_msg(strstr(whole, k->help) != NULL, "%s", k->words);
+        for (size_t i = 0; i < FLAG_COUNT; i++) {
+            if ((k->flags >> i & 1) != 0)
+                ck_assert_msg(strstr(own, cli_flags[i].help) != NULL, "%s", cli_flags[i].help);
+        }
+        buf_puts(&all, help.p);
+        buf_finish(&help);
+        mem_free(own);
+    }
+    struct str rest = buf_view(&all);
+    while (rest.n != 0) {
+        struct str line = str_split(&rest, '\n');
+        ck_assert_msg(line.n <= 80 || str_starts(line, "  hookmesh "), "%.*s", (int)line.n, line.p);
+    }
+    mem_free(whole);
+    buf_finish(&all);
+}
+END_TEST
+
 START_TEST(every_listing_can_print_json)
 {
     for (const struct command *k = cli_commands(); k->words != NULL; k++) {
@@ -100,6 +144,11 @@ START_TEST(mistakes_say_what_was_meant)
         {"kv get a -x", "unknown flag -x; hookmesh kv get --help lists them"},
         {"jobs list --limit", "--limit needs a value: --limit N"},
         {"jobs list --json=yes", "--json takes no value"},
+        {"jobs list --color blue", "--color must be auto, always or never, not blue"},
+        {"jobs rum x", "unknown command \"jobs rum\", did you mean \"hookmesh jobs run\"?"},
+        {"analytics jobs cost", "unknown command \"analytics jobs cost\", did you mean \"hookmesh "
+                                "analytics jobs costs\"?"},
+        {"completion", "an argument is missing; usage: hookmesh completion bash|zsh|fish"},
         {"serve here", "\"here\" is one argument too many; usage: hookmesh serve "},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -220,6 +269,115 @@ START_TEST(outside_text_cannot_command_the_terminal)
 }
 END_TEST
 
+START_TEST(names_that_turn_or_hide_letters_are_shown_for_what_they_are)
+{
+    static const struct {
+        const char *text;
+        const char *shown;
+    } rows[] = {
+        {"a\xE2\x80\xAE"
+         "fdp.exe",
+         "a?fdp.exe"},                        /* right to left */
+        {"\xE2\x81\xA6x\xE2\x81\xA9", "?x?"}, /* isolates */
+        {"a\xE2\x80\x8B"
+         "b",
+         "a?b"},                         /* no width */
+        {"\xEF\xBB\xBFstart", "?start"}, /* byte order mark */
+        {"tag\xF3\xA0\x81\x81", "tag?"}, /* tags */
+        {"cut\xE2\x80", "cut??"},        /* half a character */
+        {"caf\xC3\xA9 \xE6\x97\xA5\xE6\x9C\xAC \xF0\x9F\x8D\x9E",
+         "caf\xC3\xA9 \xE6\x97\xA5\xE6\x9C\xAC \xF0\x9F\x8D\x9E"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct buf b = {0};
+        clean_text(&b, str_of(rows[i].text));
+        ck_assert_str_eq(b.p, rows[i].shown);
+        buf_finish(&b);
+    }
+}
+END_TEST
+
+START_TEST(wide_characters_take_two_columns_and_are_never_cut_in_half)
+{
+    static const char *const heads[] = {"ID", "NAME", "END", NULL};
+    struct table *t = table_new(heads);
+    table_cell(t, STR("1"));
+    table_cell(
+        t, STR("\xE6\x97\xA5\xE6\x9C\xAC\xE8\xAA\x9E\xE3\x81\xA7\xE3\x81\x99")); /* 10 columns */
+    table_cell(t, STR("x"));
+    table_cell(t, STR("2"));
+    table_cell(t, STR("e\xCC\x81t\xC3\xA9")); /* 3 columns */
+    table_cell(t, STR("y"));
+    char *text = rendered(t, false, 0);
+    ck_assert_str_eq(text, "ID  NAME        END\n"
+                           "1   \xE6\x97\xA5\xE6\x9C\xAC\xE8\xAA\x9E\xE3\x81\xA7\xE3\x81\x99  x\n"
+                           "2   e\xCC\x81t\xC3\xA9         y\n");
+    mem_free(text);
+    text = rendered(t, false, 18); /* nine columns for the name: four characters and the dots */
+    ck_assert_str_eq(text, "ID  NAME       END\n"
+                           "1   \xE6\x97\xA5\xE6\x9C\xAC\xE8\xAA\x9E\xE3\x81\xA7\xE2\x80\xA6  x\n"
+                           "2   e\xCC\x81t\xC3\xA9        y\n");
+    mem_free(text);
+    table_free(t);
+}
+END_TEST
+
+START_TEST(the_first_column_is_never_cut)
+{
+    static const char *const heads[] = {"RUN", "STATE", "ERROR", NULL};
+    struct table *t = table_new(heads);
+    table_cell(t, STR("01890a5d-ac96-774b-bcce-b302099a8057"));
+    table_cell(t, STR("dead"));
+    table_cell(t, STR("a long story about what went wrong"));
+    char *text = rendered(t, false, 60);
+    ck_assert_str_eq(text,
+                     "RUN                                   STATE  ERROR\n"
+                     "01890a5d-ac96-774b-bcce-b302099a8057  dead   a long story a\xE2\x80\xA6\n");
+    mem_free(text);
+    text = rendered(t, false, 10);
+    ck_assert_str_eq(text, "RUN\n01890a5d-ac96-774b-bcce-b302099a8057\n");
+    mem_free(text);
+    table_free(t);
+}
+END_TEST
+
+START_TEST(ages_and_durations_are_short)
+{
+    static const int64_t now_ms = INT64_C(1795252497000); /* 2026-11-21T09:14:57Z */
+    static const struct {
+        const char *at;
+        const char *age;
+    } ages[] = {
+        {"2026-11-21T09:14:57.000Z", "0s"},
+        {"2026-11-21T09:13:00Z", "117s"},
+        {"2026-11-21T09:12:00Z", "2m"},
+        {"2026-11-20T09:14:57Z", "24h"},
+        {"2026-11-01T09:14:57Z", "20d"},
+        {"2026-11-21T10:15:30+01:00", "in 33s"},
+        {"2026-11-21T19:00:00+01:00", "in 8h"},
+        {"", ""},
+        {"soon", "soon"},
+    };
+    static const struct {
+        double ms;
+        const char *text;
+    } times[] = {{0.42, "0.4 ms"},  {312, "312 ms"},     {9999, "9999 ms"},
+                 {12500, "12.5 s"}, {240000, "4.0 min"}, {9000000, "2.5 h"}};
+    for (size_t i = 0; i < sizeof ages / sizeof ages[0]; i++) {
+        struct buf b = {0};
+        short_age(&b, str_of(ages[i].at), now_ms);
+        ck_assert_msg(strcmp(b.p, ages[i].age) == 0, "%s: %s", ages[i].at, b.p);
+        buf_finish(&b);
+    }
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        struct buf b = {0};
+        short_ms(&b, times[i].ms);
+        ck_assert_str_eq(b.p, times[i].text);
+        buf_finish(&b);
+    }
+}
+END_TEST
+
 START_TEST(times_and_sizes_are_short)
 {
     char out[20];
@@ -290,12 +448,17 @@ Suite *cli_suite(void)
     Suite *s = suite_create("cli");
     TCase *t = tcase_create("cli");
     tcase_add_test(t, every_command_has_an_example_that_parses);
+    tcase_add_test(t, help_fits_80_columns_and_leaves_nothing_out);
     tcase_add_test(t, every_listing_can_print_json);
     tcase_add_test(t, mistakes_say_what_was_meant);
     tcase_add_test(t, flags_and_arguments_may_stand_in_any_order);
     tcase_add_test(t, serve_options_become_overrides_of_settings);
     tcase_add_test(t, tables_are_aligned_cut_and_coloured);
     tcase_add_test(t, outside_text_cannot_command_the_terminal);
+    tcase_add_test(t, names_that_turn_or_hide_letters_are_shown_for_what_they_are);
+    tcase_add_test(t, wide_characters_take_two_columns_and_are_never_cut_in_half);
+    tcase_add_test(t, the_first_column_is_never_cut);
+    tcase_add_test(t, ages_and_durations_are_short);
     tcase_add_test(t, times_and_sizes_are_short);
     tcase_add_test(t, streams_are_read_however_they_are_cut);
     tcase_add_test(t, paths_are_encoded);
