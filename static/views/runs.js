@@ -4,7 +4,7 @@ import { html, useRef, useState, useEffect } from '../vendor/preact.js';
 import { store, ended, listItems, listAppend, newList } from '../store.js';
 import { ago, duration, when, zoned } from '../times.js';
 import { getPage, post } from '../api.js';
-import { jobName } from '../jobs.js';
+import { isJob, jobName } from '../jobs.js';
 import { copyText, Copy, Empty, look, say, shortId, State, Time } from '../ui.js';
 import { Icon } from '../icons.js';
 import { useSelection } from '../keyboard.js';
@@ -19,7 +19,7 @@ const inChip = (state, chip) => !chip || state === chip || (chip === 'active' &&
 export function runTitle(run) {
   const s = run.summary || {};
   const what = [run.event && (s.action ? `${run.event} ${s.action}` : run.event), s.repository].filter(Boolean).join(' · ');
-  return what || (run.cause === 'key' || run.id.includes('.') ? run.id : jobName(run.pipeline));
+  return what || ((run.cause === 'key' && !isJob(run.pipeline)) || run.id.includes('.') ? run.id : jobName(run.pipeline));
 }
 /* "on schedule, 09:00:00", "started over REST". */
 export function causeWords(run) {
@@ -31,7 +31,7 @@ export function causeWords(run) {
     case 'retry': return 'retried';
     case 'schedule': return at ? `scheduled for ${at.time}${at.offset === '+00:00' ? ' UTC' : ''}` : 'on schedule';
     case 'api': return run.by ? `started by ${run.by}` : 'started by hand';
-    case 'database': return 'a row changed';
+    case 'database': return run.by ? `a row changed (${run.by})` : 'a row changed';
     case 'job': return 'after another run';
     case 'agent': return run.by ? `started by agent ${run.by}` : 'started by an agent';
     default: return run.cause;
@@ -52,7 +52,7 @@ export function runTook(run) {
 
 export async function retryRun(id, fromStart) {
   await post(`/v1/runs/${encodeURIComponent(id)}/retry${fromStart ? '?from_start=true' : ''}`);
-  say('Retried: it goes on where it failed', 'retry');
+  say(fromStart ? 'It runs again from the start' : 'Retried: it goes on where it failed', 'retry');
 }
 
 /* One bar a stage, lit by the stage's events; a finished run's are known without them. */
