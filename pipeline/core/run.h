@@ -150,7 +150,7 @@ void dead_purge_run(struct str run, run_done_fn fn, void *arg); /* ERR_NOT_FOUND
 void pipeline_map(run_json_fn fn, void *arg);
 
 /* Counts of ended runs by job and day: {"since","until","jobs":[{"job","pipeline","runs","succeeded","failed","timed_out","cancelled","skipped",...,
- * "success_rate","duration":{"mean","p50","p95","p99","max"} (ms),"tokens","cost_usd","days":[{"day","succeeded","failed"}]}]}. name NULL: all. */
+ * "success_rate","last":{"run","state","at"},"duration":{"mean","p50","p95","p99","max"} (ms),"tokens","cost_usd","days":[{"day","succeeded","failed"}]}]}. name NULL: all. */
 void run_stats(const char *name, int64_t since_ms, run_json_fn fn, void *arg);
 
 /* The retention of runs, logs, ledger, events and dead letters (settings *_max, *_retention): begins with run_start, after store_start. */

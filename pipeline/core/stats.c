@@ -29,6 +29,7 @@ struct job_stats {
     char *pipeline;
     int64_t ms;
     int64_t max_ms;
+    char *last; /* "RUN STATE MS" */
     int64_t buckets[BUCKETS];
     struct day days[];
 };
@@ -66,15 +67,19 @@ static bool wanted(const struct stats_op *op, struct str pipeline)
             str_is((struct str){pipeline.p + 4, pipeline.n - 4}, op->name));
 }
 
-static void take(struct stats_op *op, size_t day, struct str field, int64_t value)
+static void take(struct stats_op *op, size_t day, struct str field, const struct reply *r)
 {
+    int64_t value = reply_int(r);
     struct str what = field;
     struct str pipeline = str_split(&what, '\t');
     if (what.p == NULL || !wanted(op, pipeline))
         return;
     struct job_stats *j = job_of(op, pipeline);
     uint64_t bucket;
-    if (str_is(what, "ms")) {
+    if (str_is(what, "last")) { /* the days come in order */
+        mem_free(j->last);
+        j->last = mem_dup(reply_str(r).p, reply_str(r).n);
+    } else if (str_is(what, "ms")) {
         j->ms += value;
     } else if (str_is(what, "max")) {
         j->max_ms = value > j->max_ms ? value : j->max_ms;
@@ -134,6 +139,29 @@ static void add_days(struct buf *out, const struct stats_op *op, const struct jo
     buf_char(out, ']');
 }
 
+static void add_time(struct buf *out, const char *name, int64_t ms)
+{
+    buf_json_key(out, name);
+    buf_char(out, '"');
+    clock_rfc3339(out, ms * 1000);
+    buf_char(out, '"');
+}
+
+static void add_last(struct buf *out, const struct job_stats *j)
+{
+    struct str rest = str_of(j->last);
+    uint64_t ms = 0;
+    if (j->last == NULL)
+        return;
+    buf_json_key(out, "last");
+    buf_char(out, '{');
+    buf_json_field(out, "run", str_split(&rest, ' '));
+    buf_json_field(out, "state", str_split(&rest, ' '));
+    str_u64(rest, &ms);
+    add_time(out, "at", (int64_t)ms);
+    buf_char(out, '}');
+}
+
 static void add_job(struct buf *out, const struct stats_op *op, const struct job_stats *j)
 {
     int64_t n[OUTCOMES] = {0};
@@ -156,6 +184,7 @@ static void add_job(struct buf *out, const struct stats_op *op, const struct job
         buf_puts(out, "null");
     else
         buf_printf(out, "%.4f", (double)n[SUCCEEDED] / (double)judged);
+    add_last(out, j);
     add_duration(out, j);
     buf_puts(out, ",\"tokens\":0,\"cost_usd\":0");
     add_days(out, op, j);
@@ -168,20 +197,13 @@ static void finish(struct stats_op *op)
         struct job_stats *next = j->next;
         map_remove(&op->jobs, &j->node);
         mem_free(j->pipeline);
+        mem_free(j->last);
         mem_free(j);
         j = next;
     }
     map_finish(&op->jobs);
     mem_free(op->name);
     mem_free(op);
-}
-
-static void add_time(struct buf *out, const char *name, int64_t ms)
-{
-    buf_json_key(out, name);
-    buf_char(out, '"');
-    clock_rfc3339(out, ms * 1000);
-    buf_char(out, '"');
 }
 
 static void on_stats(void *arg, const struct reply *r, const struct err *e)
@@ -191,7 +213,7 @@ static void on_stats(void *arg, const struct reply *r, const struct err *e)
     for (size_t d = 0; e == NULL && d < op->day_n && d < reply_len(r); d++) {
         const struct reply *day = reply_at(r, d);
         for (size_t i = 0; i + 1 < reply_len(day); i += 2)
-            take(op, d, reply_str(reply_at(day, i)), reply_int(reply_at(day, i + 1)));
+            take(op, d, reply_str(reply_at(day, i)), reply_at(day, i + 1));
     }
     buf_char(&out, '{');
     add_time(&out, "since", op->first_day * DAY_MS);

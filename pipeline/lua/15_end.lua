@@ -26,14 +26,15 @@ local function admit(lane, limit, ms)
 end
 
 -- Counts of a day, all jobs in one hash: "PIPELINE<tab>STATE" runs, "PIPELINE<tab>ms" their time, "PIPELINE<tab>max", and "PIPELINE<tab>bN" runs that took about
--- 2^(N/4) ms.
-local function count_run(pipeline, state, ms, took)
+-- 2^(N/4) ms; "PIPELINE<tab>last" is "RUN STATE MS" of the one that ended last.
+local function count_run(run, pipeline, state, ms, took)
     local name = 'hm:stat:' .. math.floor(ms / 86400000)
     local field = pipeline .. '\t'
     call('HINCRBY', name, field .. state, 1)
     if not took then return end
     call('HINCRBY', name, field .. 'ms', score_text(took))
     call('HINCRBY', name, field .. 'b' .. math.floor(4 * math.log(took + 1) / math.log(2)), 1)
+    call('HSET', name, field .. 'last', run .. ' ' .. state .. ' ' .. score_text(ms))
     if took > tonumber(call('HGET', name, field .. 'max') or '-1') then call('HSET', name, field .. 'max', score_text(took)) end
 end
 
@@ -71,7 +72,7 @@ local function conclude(run, pipeline, state, ms, err, after, okey)
         admit(lane, tonumber(limit), ms)
     end
     local from = tonumber(raw[3] or raw[6] or raw[2])
-    count_run(pipeline, state, ms, state ~= 'skipped' and from and math.max(0, ms - from) or nil)
+    count_run(run, pipeline, state, ms, state ~= 'skipped' and from and math.max(0, ms - from) or nil)
     tell_end(run, pipeline, state, ms, err, after, raw[4], raw[2], raw[3], okey)
 end
 

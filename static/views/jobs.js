@@ -32,7 +32,7 @@ function rowOf(job, stats, last, known) {
   const days = s ? lastDays(s.days, week) : null;
   const next = nextOf(job.schedules);
   const scheduled = (job.schedules || []).map((x) => x.last).filter(Boolean).sort((a, b) => when(b.at) - when(a.at))[0];
-  const newest = last.get(job.pipeline) || job.last || scheduled;
+  const newest = last.get(job.pipeline) || [s && s.last, scheduled].filter(Boolean).sort((a, b) => when(b.at) - when(a.at))[0];
   const mark = JSON.stringify([days, s && s.runs, next && next.next[0], newest && [newest.id, newest.state, newest.run], stats ? 1 : 0]);
   const old = known.get(job.name);
   if (old && old.mark === mark && old.job === job) return old;
@@ -45,7 +45,7 @@ const lastTime = (r) => r.created || r.at;
 
 export function drawJob(row, openStart) {
   const { job, last, next, days, rate } = row;
-  return html`<span class="c-state">${last ? html`<${State} of=${last.state} />` : html`<span class="state gray"><${Icon} name="queued" /><span>Never ran</span></span>`}</span>
+  return html`<span class="c-state">${last ? html`<${State} of=${last.state} />` : html`<span class="state gray" title="It has not run in the last 7 days"><${Icon} name="queued" /><span>Idle</span></span>`}</span>
     <span class="c-title with-kind"><a class="main-link cut" href=${path('jobs', job.name)}>${job.name}</a><span class="kind">${job.type}</span></span>
     <span class="sub cut c-sub" title=${row.why}>${row.why}</span>
     <span class="c-next">${next ? html`<${Time} at=${next.next[0]} /><span class="sub">${fireWords(next.next[0])}</span>` : ''}</span>
@@ -55,7 +55,7 @@ export function drawJob(row, openStart) {
       <${Copy} text=${job.name} label=${`Copy the name ${job.name}`} tiny /></span>`;
 }
 
-const chips = [['', 'All'], ['scheduled', 'Scheduled'], ['failing', 'Failing'], ['idle', 'Never ran']];
+const chips = [['', 'All'], ['scheduled', 'Scheduled'], ['failing', 'Failing'], ['idle', 'Idle']];
 const inChip = (r, chip) => !chip || (chip === 'scheduled' && (r.job.schedules || []).length) || (chip === 'failing' && ((r.last && ['failed', 'dead', 'timed_out', 'budget_exceeded'].includes(r.last.state)) || (r.rate !== null && r.rate < 0.9))) || (chip === 'idle' && !r.last);
 
 export function useJobs() {

@@ -52,7 +52,7 @@ const forget = () => w.api('/v1/dlq', { method: 'DELETE' });
 
 test('the list of jobs says what starts each and how the last run ended, and follows it live', async () => {
   const page = await w.open('#/jobs');
-  await row(page, 'letter').getByText('Never ran').waitFor();
+  await row(page, 'letter').getByText('Idle').waitFor();
   await row(page, 'letter').getByText('hybrid').waitFor();
   const { run_id } = await start('fragile');
   await row(page, 'fragile').getByText('Dead', { exact: true }).waitFor();

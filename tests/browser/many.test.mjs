@@ -19,6 +19,7 @@ before(async () => {
 `);
     },
   });
+  await w.runEnds((await w.api('/v1/jobs/j007/runs', { method: 'POST', body: '{}' })).run_id);
   for (let i = 0; i < letters; i += 25) await Promise.all(Array.from({ length: 25 }, () => w.api('/v1/jobs/broken/runs', { method: 'POST', body: '{}' })));
   await until('all have failed', async () => (await w.api('/v1/analytics/jobs?job=broken')).jobs[0].failed === letters);
 });
@@ -62,6 +63,13 @@ test('lists of hundreds are drawn whole and walked through without a halt', asyn
     await settles(`${hash} is filtered`, () => rows(page), hash === '#/letters' ? 200 : 10);
   }
   await page.getByText(`The newest 200 of ${letters} are shown`).waitFor();
+  await page.finish();
+});
+
+test('how a job’s last run ended is known also when hundreds of others ran since', async () => {
+  const page = await w.open('#/jobs');
+  await page.locator('.row[data-id="j007"]').getByText('Succeeded').waitFor();
+  await page.locator('.row[data-id="j008"]').getByText('Idle').waitFor();
   await page.finish();
 });
 

@@ -504,6 +504,9 @@ describe("figures", () => {
     for (const name of ["plain", "plain", "plain", "also-broken"]) await own.post(`/v1/jobs/${name}/runs?wait=20s`, {}, { status: 200 });
     const { json } = await own.get("/v1/analytics/jobs?since=1d");
     assert.deepEqual(json.jobs.map((j) => [j.job, j.runs, j.success_rate]).sort(), [["also-broken", 1, 0], ["plain", 3, 1]]);
+    const [newest] = (await own.get("/v1/runs?job=also-broken")).json;
+    const { last } = json.jobs.find((j) => j.job === "also-broken");
+    assert.deepEqual(last, { run: newest.id, state: newest.state, at: newest.finished });
     assert.deepEqual((await own.get("/v1/analytics/jobs?job=plain")).json.jobs.map((j) => j.job), ["plain"]);
     await own.finish();
   });
