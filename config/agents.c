@@ -76,7 +76,7 @@ static void read_rights(struct load *l, const struct node *map, struct agent *a)
         n = NULL; /* none */
     if (n != NULL)
         a->capabilities = load_words(l, n, "capabilities", false);
-    for (size_t i = 0; a->capabilities != NULL && a->capabilities[i] != NULL; i++) {
+    for (size_t i = 0; n != NULL && a->capabilities != NULL && a->capabilities[i] != NULL; i++) {
         struct buf hint = {0};
         if (load_is_one_of(a->capabilities[i], capabilities)) {
             a->work.triggers = true;

@@ -229,7 +229,7 @@ static void tell_circle(struct load *l, const struct job_note *to, const struct 
 {
     struct buf b = {0};
     size_t from = 0;
-    while (way[from] != to)
+    while (from < depth && way[from] != to)
         from++;
     for (size_t i = from; i < depth; i++)
         buf_printf(&b, "%s -> ", way[i]->job->name);
@@ -277,7 +277,7 @@ static bool find_circle(struct load *l, struct job_note *note, struct job_note *
 
 void bind_circles(struct load *l, struct job_note *note)
 {
-    struct job_note *way[NESTING_MAX + 1];
+    struct job_note *way[NESTING_MAX + 1] = {NULL};
     if (note->colour == 0)
         find_circle(l, note, way, 0);
 }

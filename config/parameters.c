@@ -102,7 +102,7 @@ static void read_details(struct load *l, const struct node *map, struct paramete
     n = node_get(map, "default");
     if (n != NULL)
         set_standard(l, n, p);
-    if (n != NULL && p->choices != NULL)
+    if (n != NULL && choices != NULL && p->choices != NULL)
         check_choice(l, choices, n, p);
     if (n != NULL && p->required)
         load_fail(l, n->at, "parameters", "\"%s\" is required, so its default is never used",

@@ -147,7 +147,7 @@ void schedules_read(struct load *l, const struct node *map, struct job *j)
         zone = node_get(map, "timeZone"); /* Kubernetes's spelling, as suspend */
     if (zone != NULL)
         t.timezone = load_word(l, zone, "timezone");
-    if (t.timezone != NULL && zone_find(t.timezone, &e) == NULL)
+    if (zone != NULL && t.timezone != NULL && zone_find(t.timezone, &e) == NULL)
         load_fail(l, zone->at, "timezone", "%s", e.text);
     size_t before = l->c->schedule_n;
     read_list(l, n, &t, j);

@@ -67,7 +67,7 @@ static struct place place_within(const struct node *n, size_t offset)
     else
         from += spaces(rest); /* a block is indented */
     begin += spaces((struct str){n->text + begin, offset - begin});
-    if (line.n < from + offset - begin ||
+    if (line.p == NULL || line.n < from + offset - begin ||
         memcmp(line.p + from, n->text + begin, offset - begin) != 0)
         return n->at;
     at.column = 1;

@@ -368,7 +368,7 @@ void work_read(struct load *l, const struct node *map, unsigned kinds, struct wo
         read_http(l, value, w);
     else if (strcmp(kind->text, "extension") == 0)
         read_extension_work(l, map, w);
-    else if (strcmp(kind->text, "job") == 0)
+    else if (job != NULL && strcmp(kind->text, "job") == 0)
         *job = load_word(l, value, "job");
     else
         read_agent_work(l, map, w);
