@@ -6,6 +6,7 @@
  * has a time limit, and who listens asks something now and then. */
 #include "net/pg.h"
 
+#include <dlfcn.h>
 #include <libpq-fe.h>
 #include <string.h>
 
@@ -56,11 +57,51 @@ static void connect_now(void *arg);
 static void fail_connection(struct pg *p, const char *why);
 static void send_next(struct pg *p);
 
+/* Loaded with the first connection: libpq brings Kerberos, LDAP and more with it, and few servers need them. */
+#define FUNCTIONS(X)                                                                               \
+    X(PQclear)                                                                                     \
+    X(PQconnectPoll) X(PQconnectStartParams) X(PQconninfoFree) X(PQconninfoParse)                  \
+        X(PQconsumeInput) X(PQerrorMessage) X(PQfinish) X(PQflush) X(PQfreemem) X(PQgetResult)     \
+            X(PQgetisnull) X(PQgetlength) X(PQgetvalue) X(PQisBusy) X(PQnfields) X(PQnotifies)     \
+                X(PQntuples) X(PQresultErrorField) X(PQresultErrorMessage) X(PQresultStatus)       \
+                    X(PQsendQuery) X(PQsendQueryParams) X(PQserverVersion) X(PQsetNoticeProcessor) \
+                        X(PQsetnonblocking) X(PQsocket) X(PQstatus)
+
+static struct {
+    bool loaded;
+#define MEMBER(name) __typeof__(name) *name;
+    FUNCTIONS(MEMBER)
+#undef MEMBER
+} pq;
+
+static bool load(struct err *e)
+{
+    if (pq.loaded)
+        return true;
+    void *library = dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL)
+        return err_fail(e, ERR_UNAVAILABLE,
+                        "PostgreSQL's client library cannot be loaded (%s): install libpq5",
+                        dlerror());
+    pq.loaded = true;
+    void *found;
+#define LOAD(name)                                                                                 \
+    found = dlsym(library, #name);                                                                 \
+    memcpy(&pq.name, &found, sizeof found);                                                        \
+    pq.loaded = pq.loaded && found != NULL;
+    FUNCTIONS(LOAD)
+#undef LOAD
+    return pq.loaded ||
+           err_fail(e, ERR_UNAVAILABLE, "PostgreSQL's client library is older than this program");
+}
+
 bool pg_check_url(const char *url, struct err *e)
 {
     char *why = NULL;
-    PQconninfoOption *options = PQconninfoParse(url, &why);
-    PQfreemem(why); /* it may show the password */
+    if (!load(e))
+        return false;
+    PQconninfoOption *options = pq.PQconninfoParse(url, &why);
+    pq.PQfreemem(why); /* it may show the password */
     if (options == NULL)
         return err_fail(
             e, ERR_CONFIG,
@@ -69,7 +110,7 @@ bool pg_check_url(const char *url, struct err *e)
         if (strcmp(o->keyword, "password") == 0 && o->val != NULL)
             log_secret(str_of(o->val));
     }
-    PQconninfoFree(options);
+    pq.PQconninfoFree(options);
     return true;
 }
 
@@ -102,11 +143,11 @@ static void drop_connection(struct pg *p)
     io_free(p->io);
     p->io = NULL;
     if (p->result != NULL)
-        PQclear(p->result);
+        pq.PQclear(p->result);
     p->result = NULL;
     p->sent = false;
     if (p->conn != NULL)
-        PQfinish(p->conn);
+        pq.PQfinish(p->conn);
     p->conn = NULL;
 }
 
@@ -161,7 +202,7 @@ static void fail_connection(struct pg *p, const char *why)
 
 static enum err_code code_of(const PGresult *r)
 {
-    const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+    const char *state = pq.PQresultErrorField(r, PG_DIAG_SQLSTATE);
     if (state == NULL)
         return ERR_UNAVAILABLE;
     if (strcmp(state, "42501") == 0)
@@ -181,7 +222,7 @@ static void end_query(struct pg *p)
     p->result = NULL;
     p->sent = false;
     timer_disarm(p->timer);
-    ExecStatusType status = PQresultStatus(result.r); /* PGRES_FATAL_ERROR of NULL */
+    ExecStatusType status = pq.PQresultStatus(result.r); /* PGRES_FATAL_ERROR of NULL */
     if (q->fn == NULL) {
     } else if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK ||
                status == PGRES_EMPTY_QUERY) {
@@ -190,12 +231,13 @@ static void end_query(struct pg *p)
         struct err e;
         char text[300];
         keep_trouble(text, sizeof text,
-                     result.r != NULL ? PQresultErrorMessage(result.r) : PQerrorMessage(p->conn));
+                     result.r != NULL ? pq.PQresultErrorMessage(result.r)
+                                      : pq.PQerrorMessage(p->conn));
         err_fail(&e, result.r != NULL ? code_of(result.r) : ERR_UNAVAILABLE, "%s", text);
         q->fn(q->arg, NULL, &e);
     }
     if (result.r != NULL)
-        PQclear(result.r);
+        pq.PQclear(result.r);
     query_free(q);
     if (!p->closed && p->state == UP)
         send_next(p);
@@ -204,16 +246,16 @@ static void end_query(struct pg *p)
 /* false: there may be more later. */
 static bool take_results(struct pg *p)
 {
-    while (PQisBusy(p->conn) == 0) {
-        PGresult *r = PQgetResult(p->conn);
+    while (pq.PQisBusy(p->conn) == 0) {
+        PGresult *r = pq.PQgetResult(p->conn);
         if (r == NULL)
             return true;
-        if (p->result != NULL && PQresultStatus(p->result) == PGRES_FATAL_ERROR) {
-            PQclear(r);
+        if (p->result != NULL && pq.PQresultStatus(p->result) == PGRES_FATAL_ERROR) {
+            pq.PQclear(r);
             continue;
         }
         if (p->result != NULL)
-            PQclear(p->result);
+            pq.PQclear(p->result);
         p->result = r;
     }
     return false;
@@ -222,17 +264,17 @@ static bool take_results(struct pg *p)
 static void take_notifications(struct pg *p)
 {
     PGnotify *n;
-    while (p->conn != NULL && (n = PQnotifies(p->conn)) != NULL) {
+    while (p->conn != NULL && (n = pq.PQnotifies(p->conn)) != NULL) {
         p->on_notify(p->arg, str_of(n->relname), str_of(n->extra));
-        PQfreemem(n);
+        pq.PQfreemem(n);
     }
 }
 
 static void flush(struct pg *p)
 {
-    int left = PQflush(p->conn);
+    int left = pq.PQflush(p->conn);
     if (left < 0)
-        fail_connection(p, PQerrorMessage(p->conn));
+        fail_connection(p, pq.PQerrorMessage(p->conn));
     else
         io_want(p->io, left > 0 ? IO_READ | IO_WRITE : IO_READ);
 }
@@ -242,11 +284,11 @@ static void send_next(struct pg *p)
     if (p->sent || list_empty(&p->queries))
         return;
     struct query *q = container_of(p->queries.next, struct query, node);
-    int sent = q->n == 0 ? PQsendQuery(p->conn, q->sql)
-                         : PQsendQueryParams(p->conn, q->sql, (int)q->n, NULL,
-                                             (const char *const *)q->parameters, NULL, NULL, 0);
+    int sent = q->n == 0 ? pq.PQsendQuery(p->conn, q->sql)
+                         : pq.PQsendQueryParams(p->conn, q->sql, (int)q->n, NULL,
+                                                (const char *const *)q->parameters, NULL, NULL, 0);
     if (sent == 0) {
-        fail_connection(p, PQerrorMessage(p->conn));
+        fail_connection(p, pq.PQerrorMessage(p->conn));
         return;
     }
     p->sent = true;
@@ -256,8 +298,8 @@ static void send_next(struct pg *p)
 
 static void on_ready(struct pg *p, int events)
 {
-    if ((events & IO_READ) != 0 && PQconsumeInput(p->conn) == 0) {
-        fail_connection(p, PQerrorMessage(p->conn));
+    if ((events & IO_READ) != 0 && pq.PQconsumeInput(p->conn) == 0) {
+        fail_connection(p, pq.PQerrorMessage(p->conn));
         return;
     }
     if ((events & IO_WRITE) != 0) {
@@ -279,7 +321,7 @@ static void become_up(struct pg *p)
     p->backoff_ms = BACKOFF_FIRST_MS;
     p->trouble[0] = '\0';
     io_want(p->io, IO_READ);
-    log_info("pg", "up", "name=%s server=%d", p->name, PQserverVersion(p->conn));
+    log_info("pg", "up", "name=%s server=%d", p->name, pq.PQserverVersion(p->conn));
     p->on_state(p->arg, true);
     if (!p->closed && p->state == UP)
         send_next(p);
@@ -290,7 +332,7 @@ static void on_io(void *arg, int events);
 /* libpq may change the socket while it connects (several addresses). */
 static void watch_socket(struct pg *p, int wanted)
 {
-    int fd = PQsocket(p->conn);
+    int fd = pq.PQsocket(p->conn);
     if (p->io != NULL && fd != p->fd) {
         io_free(p->io);
         p->io = NULL;
@@ -306,12 +348,12 @@ static void go_on_connecting(struct pg *p)
     /* It may close this descriptor and open another of the same number: the watch must not outlive it. */
     io_free(p->io);
     p->io = NULL;
-    switch (PQconnectPoll(p->conn)) {
+    switch (pq.PQconnectPoll(p->conn)) {
     case PGRES_POLLING_READING: watch_socket(p, IO_READ); break;
     case PGRES_POLLING_WRITING: watch_socket(p, IO_WRITE); break;
     case PGRES_POLLING_OK:
-        if (PQsetnonblocking(p->conn, 1) != 0) {
-            fail_connection(p, PQerrorMessage(p->conn));
+        if (pq.PQsetnonblocking(p->conn, 1) != 0) {
+            fail_connection(p, pq.PQerrorMessage(p->conn));
             break;
         }
         watch_socket(p, IO_READ);
@@ -319,7 +361,7 @@ static void go_on_connecting(struct pg *p)
         break;
     case PGRES_POLLING_FAILED:
     case PGRES_POLLING_ACTIVE:
-    default: fail_connection(p, PQerrorMessage(p->conn)); break;
+    default: fail_connection(p, pq.PQerrorMessage(p->conn)); break;
     }
 }
 
@@ -343,7 +385,8 @@ static void look_up(void *arg)
     struct pg *p = arg;
     const char *const keys[] = {"dbname", "client_encoding", "application_name", NULL};
     const char *const values[] = {p->url, "UTF8", "hookmesh", NULL};
-    p->conn = PQconnectStartParams(keys, values, 1);
+    if (pq.loaded)
+        p->conn = pq.PQconnectStartParams(keys, values, 1);
 }
 
 static void free_closed(struct pg *p)
@@ -362,12 +405,14 @@ static void on_looked_up(void *arg)
         free_closed(p);
         return;
     }
-    if (p->conn == NULL || PQstatus(p->conn) == CONNECTION_BAD) {
-        fail_connection(p, p->conn != NULL ? PQerrorMessage(p->conn) : "no memory");
+    if (p->conn == NULL || pq.PQstatus(p->conn) == CONNECTION_BAD) {
+        struct err e = {.text = "no memory"};
+        (void)load(&e);
+        fail_connection(p, p->conn != NULL ? pq.PQerrorMessage(p->conn) : e.text);
         return;
     }
     p->state = CONNECTING;
-    PQsetNoticeProcessor(p->conn, no_notice, NULL);
+    pq.PQsetNoticeProcessor(p->conn, no_notice, NULL);
     timer_arm(p->timer, CONNECT_MS);
     watch_socket(p, IO_WRITE); /* before the first poll, as libpq has it */
 }
@@ -375,6 +420,7 @@ static void on_looked_up(void *arg)
 static void connect_now(void *arg)
 {
     struct pg *p = arg;
+    (void)load(NULL); /* told when it was looked up */
     p->state = LOOKING_UP;
     p->lookup = true;
     loop_work(look_up, on_looked_up, p);
@@ -476,16 +522,16 @@ void pg_query(struct pg *p, const char *sql, size_t n, const char *const *parame
 
 size_t pg_rows(const struct pg_result *r)
 {
-    return r->r != NULL ? (size_t)PQntuples(r->r) : 0;
+    return r->r != NULL ? (size_t)pq.PQntuples(r->r) : 0;
 }
 
 struct str pg_value(const struct pg_result *r, size_t row, size_t column)
 {
-    if (row >= pg_rows(r) || (int)column >= PQnfields(r->r) ||
-        PQgetisnull(r->r, (int)row, (int)column))
+    if (row >= pg_rows(r) || (int)column >= pq.PQnfields(r->r) ||
+        pq.PQgetisnull(r->r, (int)row, (int)column))
         return (struct str){NULL, 0};
-    return (struct str){PQgetvalue(r->r, (int)row, (int)column),
-                        (size_t)PQgetlength(r->r, (int)row, (int)column)};
+    return (struct str){pq.PQgetvalue(r->r, (int)row, (int)column),
+                        (size_t)pq.PQgetlength(r->r, (int)row, (int)column)};
 }
 
 static void quoted(struct buf *out, struct str text, char quote)

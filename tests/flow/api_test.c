@@ -138,7 +138,8 @@ START_TEST(jobs_that_cannot_be_started_are_refused)
     ck_assert_int_eq(status_of("GET", "/v1/jobs/none", NULL, NULL), 404);
     ck_assert_int_eq(status_of("POST", "/v1/jobs/none/runs", NULL, "{}"), 404);
     ck_assert_int_eq(status_of("POST", "/v1/jobs/many/runs", NULL, "{}"), 422);
-    ck_assert_int_eq(status_of("POST", "/v1/jobs/echo/runs", NULL, ""), 202); /* an empty body is {} */
+    ck_assert_int_eq(status_of("POST", "/v1/jobs/echo/runs", NULL, ""),
+                     202); /* an empty body is {} */
     ck_assert_int_eq(status_of("POST", "/v1/jobs/echo/runs", NULL, "{\"a\":"), 400);
     ck_assert_int_eq(status_of("POST", "/v1/jobs/echo/runs", NULL, "\"\xFF\""), 400);
     ck_assert_int_eq(status_of("GET", "/v1/jobs/echo/runs", NULL, NULL), 405);
