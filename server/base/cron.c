@@ -158,8 +158,8 @@ static bool read_field(const struct field *f, struct str s, uint64_t *set, bool 
         if (!read_item(f, str_split(&rest, ','), set, stepped, e))
             return false;
     }
-    *any = s.p[0] == '*' || s.p[0] == '?';
-    *any = *any && *set == bits(f, f->min, f->min + f->count - 1, 1);
+    *any = (str_starts(s, "*") || str_starts(s, "?")) &&
+           *set == bits(f, f->min, f->min + f->count - 1, 1);
     return true;
 }
 
@@ -184,11 +184,12 @@ static size_t split_words(struct str s, struct str *out)
     return n;
 }
 
-static unsigned month_days(int year, int month)
+static int month_days(int year, int month)
 {
-    static const unsigned char days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    return days[month - 1] + (month == 2 && leap ? 1u : 0u);
+    if (month == 2)
+        return leap ? 29 : 28;
+    return 30 + ((month + (month > 7)) & 1); /* 31 and 30 in turn, with two of 31 in summer */
 }
 
 /* 30 February and the like: the other fields have a value in every day. */
