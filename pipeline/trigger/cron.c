@@ -35,6 +35,7 @@ enum {
     CHUNK = 500,              /* schedules in one call */
     TOUCH_MS = 6 * 3600000,   /* how often Redis is told that a schedule is still there ... */
     FORGET_MS = 3 * 86400000, /* ... and after which time without it is forgotten */
+    SILENT_MS = 60000,
     ONCE_LEAST_MS = 3600000,
     ONCE_TICKS = 10,
 };
@@ -345,13 +346,19 @@ static void fire_due(const struct reply *r)
     for (size_t i = 3; i + 2 < reply_len(r); i += 3) {
         struct sched *s = sched_find(reply_str(reply_at(r, i)));
         struct str spec = reply_str(reply_at(r, i + 2));
-        if (s == NULL || !str_is(spec, s->spec))
+        int64_t due_ms = reply_int(reply_at(r, i + 1));
+        bool ours = s != NULL && str_is(spec, s->spec);
+        if (!ours)
             args_add(&strange, reply_str(reply_at(r, i)));
-        else if (s->busy == 0 && cost < COST_MAX)
-            cost += fire(s, reply_int(reply_at(r, i + 1)), now_ms);
+        if (s != NULL && !ours && now_ms - due_ms > SILENT_MS)
+            self.synced = false; /* who meant something else by it is gone: it is ours again */
+        if (ours && s->busy == 0 && cost < COST_MAX)
+            cost += fire(s, due_ms, now_ms);
     }
-    if (strange.n != self.strange)
+    if (strange.n != self.strange) {
         drop_strange(&strange, now_ms);
+        self.again = true; /* ours may stand behind them */
+    }
     self.strange = strange.n;
     args_finish(&strange);
 }

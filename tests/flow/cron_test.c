@@ -544,12 +544,12 @@ START_TEST(a_job_that_cannot_take_a_tick_says_so_in_a_skipped_run)
                  "jobs:\n"
                  "  - name: picky\n"
                  "    schedule: '* * * * * *'\n"
-                 "    parameters: [{name: whom, type: string, required: true}]\n"
+                 "    parameters: [{name: scheduled_at, type: integer, default: 0}]\n"
                  "    command: [cat]\n");
     world_start(w);
     wait_runs(w, "picky", "skipped", 2);
     char *why = run_text(w, "picky", "skipped", "reason");
-    ck_assert_msg(strstr(why, "the parameter whom is missing") != NULL, "%s", why);
+    ck_assert_msg(strstr(why, "scheduled_at must be of type integer") != NULL, "%s", why);
     mem_free(why);
     ck_every_second(w, "picky");
     world_free(w);
@@ -566,6 +566,34 @@ START_TEST(schedules_come_back_after_redis_was_emptied)
     mem_free(world_redis(w, "DEL hm:cron hm:cron.spec"));
     struct wanted q = {w, "beat", NULL, 0};
     wait_runs(w, "beat", "succeeded", count_runs(&q) + 2);
+    world_free(w);
+}
+END_TEST
+
+static bool is_ours(void *arg)
+{
+    char *spec = world_redis(arg, "HGET hm:cron.spec beat");
+    bool ours = strstr(spec, "\t* * * * * *\tUTC") != NULL;
+    mem_free(spec);
+    return ours;
+}
+
+START_TEST(what_another_server_meant_by_a_schedule_holds_until_nobody_serves_it)
+{
+    struct world *w = world_make();
+    world_config(w, "main.yaml", every_second);
+    world_redis_start(w);
+    world_start(w);
+    wait_runs(w, "beat", "succeeded", 1);
+    char *spec = mem_format("%lld\t0 0 1 1 *\tUTC", (long long)redis_now_s(w) * 1000);
+    struct str argv[] = {STR("HSET"), STR("hm:cron.spec"), STR("beat"), str_of(spec)};
+    mem_free(world_redis_argv(w, 4, argv));
+    mem_free(world_redis(w, "ZADD hm:cron %lld beat", (long long)(redis_now_s(w) - 90) * 1000));
+    struct wanted q = {w, "beat", NULL, 0};
+    if (!world_wait_until(is_ours, w, WORLD_TIMEOUT_MS))
+        world_fail(w, "the schedule stays with a server that is gone");
+    wait_runs(w, "beat", "succeeded", count_runs(&q) + 1);
+    mem_free(spec);
     world_free(w);
 }
 END_TEST
@@ -728,6 +756,7 @@ Suite *cron_suite(void)
     tcase_add_test(t, a_scheduler_that_is_off_fires_nothing_and_misses_nothing);
     tcase_add_test(t, a_job_that_cannot_take_a_tick_says_so_in_a_skipped_run);
     tcase_add_test(t, schedules_come_back_after_redis_was_emptied);
+    tcase_add_test(t, what_another_server_meant_by_a_schedule_holds_until_nobody_serves_it);
     tcase_add_test(t, another_servers_schedules_are_left_alone);
     tcase_add_test(t, schedules_are_listed_with_next_fires_changes_of_the_clock_and_the_last_run);
     tcase_add_test(t, cron_next_prints_the_next_fires_without_a_server);
