@@ -196,9 +196,9 @@ local function runs(_, a)
 end
 
 -- How much waits where. keys: hm:wait:*, hm:dead   args: stage...
--- returns: for each: ready, claimed or delayed, parked, dead
+-- returns: for each: ready, claimed, parked or delayed, dead
 local function map(_, a)
-    local now = score_text(now_ms())
+    local now, leased = score_text(now_ms()), score_text(LEASE)
     local dead = {}
     for _, m in ipairs(call('ZREVRANGE', 'hm:dead', 0, 9999)) do
         local stage = string.match(m, '^[^\t]*')
@@ -208,8 +208,8 @@ local function map(_, a)
     for _, stage in ipairs(a) do
         local wait = wait_name(stage)
         out[#out + 1] = call('ZCOUNT', wait, '-inf', now)
-        out[#out + 1] = call('ZCOUNT', wait, '(' .. now, '(inf') -- later, or claimed
-        out[#out + 1] = call('ZCOUNT', wait, 'inf', 'inf')
+        out[#out + 1] = call('ZCOUNT', wait, leased, '(inf')
+        out[#out + 1] = call('ZCOUNT', wait, 'inf', 'inf') + call('ZCOUNT', wait, '(' .. now, '(' .. leased) -- for another key, for its time
         out[#out + 1] = dead[stage] or 0
     end
     return out

@@ -28,7 +28,7 @@ export function summed(jobs, n) {
 }
 
 const total = (jobs, f) => jobs.reduce((a, j) => a + (f(j) || 0), 0);
-const badRuns = (j) => (j.failed || 0) + (j.timed_out || 0) + (j.dead || 0) + (j.budget_exceeded || 0);
+const badRuns = (j) => j.failed || 0; /* dead, timed out and over budget together */
 export const money = (usd) => (usd >= 0.1 || !usd ? `$${(usd || 0).toFixed(2)}` : `$${usd.toPrecision(2)}`);
 
 /* 0..1, whatever the unit that it came in. */

@@ -130,6 +130,9 @@ test('a run that was put off says when it will start', async () => {
   await page.getByText(/Starts in 1h 59m/).waitFor();
   await page.visit('#/runs');
   await row(page, run_id).getByText('starts in 1h').waitFor();
+  await page.visit('#/jobs/later');
+  await page.locator('.stage[data-id="job.later.run"] .n', { hasText: '1pending' }).waitFor();
+  await page.locator('.stage[data-id="job.later.run"] .n', { hasText: '0running' }).waitFor();
   await page.visit(`#/runs/${run_id}`);
   await page.getByRole('button', { name: 'Cancel' }).click();
   await page.locator('.state.pill', { hasText: 'Cancelled' }).waitFor();
@@ -199,6 +202,8 @@ test('the figures count what ran, and a chart has its numbers for those who do n
   const table = page.getByRole('table', { name: 'Runs a day' });
   const failed = await table.getByRole('row').last().getByRole('cell').nth(2).textContent();
   assert.ok(Number(failed) >= 1);
+  const told = (await w.api('/v1/analytics/jobs')).jobs.reduce((n, j) => n + j.failed, 0);
+  await page.locator('.figure', { hasText: 'failed' }).locator('b', { hasText: String(told) }).waitFor();
   await page.getByRole('button', { name: '30 days' }).click();
   await settles('a row a day', () => table.getByRole('row').count(), 31);
   await page.finish();
