@@ -2,7 +2,7 @@
 // Jobs, runs and dead letters over REST, against a real server. Every answer is held against handlers/openapi.json as well (api_world.mjs).
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { World, document, endAll, pages, validate } from "./api_world.mjs";
 
@@ -41,6 +41,12 @@ jobs:
     output:
       - {http: "https://user:hidden@example.org/in/put?key=very-secret"}
       - {slack: "#orders"}
+  - name: fork
+    workflow:
+      - {name: left, command: [sh, -c, "test -e $DIR/mended && cat"], retry: {max_attempts: 1}, input: input, output: l}
+      - {name: right, command: [sh, -c, "test -e $DIR/mended && cat"], retry: {max_attempts: 1}, input: input, output: r}
+      - {name: both, command: [cat], input: [l, r], output: sum}
+  - {name: telling, command: [cat], output: [{file: "$DIR/told/{run}.json"}]}
 triggers:
   - {type: webhook, path: /hooks/orders, job: report, insecure: true, events: [order]}
 `;
@@ -87,7 +93,7 @@ describe("a job's description", () => {
 
   test("is listed with all others, page by page", async () => {
     const names = (await world.get("/v1/jobs")).json.map((j) => j.name);
-    assert.deepEqual([...names].sort(), ["also-broken", "broken", "echo", "flow", "gate", "plain", "report", "two"]);
+    assert.deepEqual([...names].sort(), ["also-broken", "broken", "echo", "flow", "fork", "gate", "plain", "report", "telling", "two"]);
     const paged = await pages(world, "/v1/jobs?limit=3");
     assert.deepEqual(paged.map((j) => j.name), names);
     assert.equal((await world.get("/v1/jobs/echo")).json.type, "pipeline");
@@ -486,6 +492,36 @@ describe("dead letters", () => {
     assert.deepEqual((await own.call("DELETE", "/v1/dlq", { status: 200 })).json, { purged: 0 });
   });
 
+  test("of two branches of a run are shown and retried together", async () => {
+    rmSync(own.path("mended"), { force: true });
+    const { id } = (await own.post("/v1/jobs/fork/runs?wait=20s", { n: 5 }, { status: 200 })).json;
+    const { json } = await own.until("both have failed", async () => {
+      const answer = await own.get(`/v1/dlq/${id}`);
+      return answer.json.others && answer;
+    });
+    assert.deepEqual([json, ...json.others].map((l) => l.stage).sort(), ["job.fork.left", "job.fork.right"]);
+    assert.deepEqual([json, ...json.others].map((l) => l.input), [{ n: 5 }, { n: 5 }]);
+    own.touch("mended");
+    assert.deepEqual((await own.post(`/v1/dlq/${id}/retry`, undefined, { status: 200 })).json, { retried: 2 });
+    await own.run_is(id, "succeeded");
+    assert.deepEqual((await own.get(`/v1/runs/${id}/output`)).json, { l: { n: 5 }, r: { n: 5 } });
+    await own.call("GET", `/v1/dlq/${id}`, { status: 404 });
+    rmSync(own.path("mended"));
+  });
+
+  test("of what follows a run are retried without the run", async () => {
+    // Its directory is missing, so the file cannot be made.
+    const { id, state } = (await own.post("/v1/jobs/telling/runs?wait=20s", { n: 6 }, { status: 200 })).json;
+    assert.equal(state, "succeeded");
+    const letter = await own.until("its delivery has failed", async () => (await own.get("/v1/dlq?job=telling")).json[0]);
+    assert.deepEqual([letter.id, letter.after, letter.stage], [id, true, "job.telling.file"]);
+    mkdirSync(own.path("told"));
+    assert.deepEqual((await own.post(`/v1/dlq/${id}/retry`, undefined, { status: 200 })).json, { retried: 1 });
+    await own.until("it is delivered", async () => (await own.get(`/v1/runs/${id}`)).json.steps.find((s) => s.after).state === "succeeded");
+    assert.equal((await own.get(`/v1/runs/${id}`)).json.state, "succeeded");
+    assert.deepEqual((await own.get("/v1/dlq")).json, []);
+  });
+
   test("are read on from a page whose last letter is gone meanwhile", async () => {
     await Promise.all([...Array(6).keys()].map(() => fail("also-broken")));
     const all = (await own.get("/v1/dlq")).json.map((l) => l.id);
@@ -609,7 +645,7 @@ describe("while Redis is away", () => {
     const { json } = await own.get("/v1/jobs/report");
     assert.equal(json.recent, undefined);
     assert.equal(json.schedules[0].expression, "0 9 * * *");
-    assert.equal((await own.get("/v1/jobs")).json.length, 8);
+    assert.equal((await own.get("/v1/jobs")).json.length, 10);
     for (const [method, url] of [["POST", "/v1/jobs/plain/runs"], ["POST", "/v1/jobs/plain/runs?wait=5s"], ["GET", "/v1/runs"], ["GET", "/v1/runs/x"], ["GET", "/v1/runs/x/output"], ["POST", "/v1/runs/x/retry"],
       ["GET", "/v1/dlq"], ["GET", "/v1/dlq/x"], ["POST", "/v1/dlq/retry"], ["DELETE", "/v1/dlq"], ["GET", "/v1/schedules"], ["GET", "/v1/analytics/jobs"]]) {
       const { headers } = await own.call(method, url, { status: 503 });
