@@ -18,7 +18,9 @@ enum { SECRET_BYTES = 32, GRACE_MS = 30000, LONGEST = 16 * 1024 };
 _Static_assert(sizeof TOKEN_PREFIX == sizeof LOG_RUN_TOKEN, "base/log knows tokens by it");
 
 static struct {
-    struct crypto_hmac *hmac; /* NULL: the secret is not known yet */
+    struct buf secret; /* empty: not known yet */
+    struct crypto_hmac *
+        hmac; /* of the secret, made at its first use: a server without such agents needs no OpenSSL in memory */
     char *url;
     bool asking;
 } self;
@@ -26,7 +28,9 @@ static struct {
 void token_use_secret(struct str secret)
 {
     crypto_hmac_free(self.hmac);
-    self.hmac = crypto_hmac_new(secret);
+    self.hmac = NULL;
+    buf_clear(&self.secret);
+    buf_str(&self.secret, secret);
 }
 
 static void on_secret(void *arg, const struct reply *r, const struct err *e)
@@ -65,6 +69,8 @@ void token_start(void)
 void token_stop(void)
 {
     crypto_hmac_free(self.hmac);
+    crypto_wipe(self.secret.p, self.secret.cap);
+    buf_finish(&self.secret);
     mem_free(self.url);
     memset(&self, 0, sizeof self);
 }
@@ -106,13 +112,15 @@ static bool read_base64url(struct buf *out, struct str s)
 static void add_sum(struct buf *out, struct str signed_part)
 {
     unsigned char sum[CRYPTO_SHA256];
+    if (self.hmac == NULL)
+        self.hmac = crypto_hmac_new(buf_view(&self.secret));
     crypto_hmac_sum(self.hmac, 1, &signed_part, sum);
     add_base64url(out, sum, sizeof sum);
 }
 
 bool token_make(struct buf *out, struct str run, const char *agent, int64_t until_ms)
 {
-    if (self.hmac == NULL)
+    if (self.secret.n == 0)
         return false;
     struct buf claims = {0};
     size_t from = out->n;
@@ -140,7 +148,7 @@ bool token_is_one(struct str text)
 static bool is_ours(struct str text, struct str *claims)
 {
     const char *dot = text.n != 0 && text.n < LONGEST ? memrchr(text.p, '.', text.n) : NULL;
-    if (self.hmac == NULL || dot == NULL || !token_is_one(text) ||
+    if (self.secret.n == 0 || dot == NULL || !token_is_one(text) ||
         (size_t)(dot - text.p) < sizeof TOKEN_PREFIX - 1)
         return false;
     struct str signed_part = {text.p, (size_t)(dot - text.p)};
