@@ -475,8 +475,8 @@ START_TEST(bad_frame_closes_with_the_right_code)
     struct world w = start();
     int fd = connect_to(&w, HANDSHAKE("/v1/echo"));
     say(fd, "before");
+    expect_text(fd, "before"); /* what is read together with a bad frame is not answered */
     put(fd, bad_frames[_i].bytes);
-    expect_text(fd, "before");
     expect_close(fd, bad_frames[_i].code);
     close(fd);
     wait_for_state(&w, "opened=1 closed=1 lagged=0 now=0");
