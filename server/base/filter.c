@@ -551,20 +551,35 @@ static void remember(struct str program)
     map_add(&known, &g->node, (struct str){g->text, program.n});
 }
 
+static bool look(struct tokens *t, size_t *at, struct err *e)
+{
+    *at = 0;
+    if (t->program.n > PROGRAM_MAX)
+        return err_fail(e, ERR_CONFIG, "the jq filter is longer than %d bytes", PROGRAM_MAX);
+    if (!str_utf8_valid(t->program) ||
+        (t->program.n != 0 && memchr(t->program.p, '\0', t->program.n) != NULL))
+        return err_fail(e, ERR_CONFIG, "the jq filter is not UTF-8 text");
+    t->all = mem_zero(t->program.n + 1, sizeof *t->all);
+    return read_tokens(t, at, e) && check_words(t, at, e);
+}
+
+bool filter_look(struct str program, size_t *at, struct err *e)
+{
+    struct tokens t = {.program = program};
+    bool good = look(&t, at, e);
+    mem_free(t.all);
+    return good;
+}
+
 bool filter_check(struct str program, size_t *at, struct err *e)
 {
     *at = 0;
-    if (program.n > PROGRAM_MAX)
-        return err_fail(e, ERR_CONFIG, "the jq filter is longer than %d bytes", PROGRAM_MAX);
-    if (!str_utf8_valid(program) || (program.n != 0 && memchr(program.p, '\0', program.n) != NULL))
-        return err_fail(e, ERR_CONFIG, "the jq filter is not UTF-8 text");
     if (map_find(&known, program) != NULL)
         return true;
     struct tokens t = {.program = program};
-    t.all = mem_zero(program.n + 1, sizeof *t.all);
     struct verdict v = {0};
     int status = 0;
-    bool good = read_tokens(&t, at, e) && check_words(&t, at, e) && ask_child(&t, &v, &status, e);
+    bool good = look(&t, at, e) && ask_child(&t, &v, &status, e);
     if (good && !v.good) {
         *at = v.at;
         good = err_fail(e, ERR_CONFIG, "%s", v.text);

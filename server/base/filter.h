@@ -16,6 +16,9 @@
  * Some milliseconds, but for a program that was checked before. */
 bool filter_check(struct str program, size_t *at, struct err *e) MUST_CHECK;
 
+/* The first half of it, which libjq has no part in: its tokens and its names. */
+bool filter_look(struct str program, size_t *at, struct err *e) MUST_CHECK;
+
 /* The child's side: a compiled program, run over one JSON text. out: its first output as JSON; empty when it gives none. */
 struct filter;
 struct filter *filter_new(struct str program, struct err *e);

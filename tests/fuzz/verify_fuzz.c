@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any header under any scheme: the first byte chooses the row, then lines are the signature's header, the timestamp and the id; the rest
  * is the body. Nothing that isn't a signature by the secret is ever believed. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/id.h"
@@ -25,7 +26,7 @@ static struct str header_of(const void *arg, const char *name)
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
-    static char path[] = "/hooks/x", secret[33];
+    static char path[] = "/hooks/x", secret[33], list[200];
     static char *names[16];
     static struct verifier *verifiers[16];
     static struct hook hooks[16];
@@ -39,10 +40,16 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
         buf_hex(&hex, random, sizeof random);
         memcpy(secret, hex.p, sizeof secret);
         buf_finish(&hex);
+        struct buf coded = {0};
+        buf_base64(&coded, secret, 32); /* as good a public key as any: nobody has its other half */
+        snprintf(list, sizeof list, "whsec_%s whpk_%s %s", coded.p, coded.p, secret);
+        buf_finish(&coded);
     }
     for (size_t i = 0; i < n && verifiers[i] == NULL; i++) {
         names[i] = strdup(rows[i].name);
-        hooks[i] = (struct hook){.path = path, .scheme = names[i], .secret = secret};
+        hooks[i] = (struct hook){.path = path,
+                                 .scheme = names[i],
+                                 .secret = rows[i].public_prefix != NULL ? list : secret};
         verifiers[i] = verifier_new(&hooks[i]);
     }
     if (size == 0)
