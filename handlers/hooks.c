@@ -16,8 +16,8 @@
 #include "base/metric.h"
 #include "core/run.h"
 #include "core/store.h"
-#include "trigger/judge.h"
 #include "trigger/submit.h"
+#include "work/filter.h"
 
 enum {
     BODY_KEPT = 1024 * 1024,        /* largest body that the ledger keeps for a replay, */
@@ -240,8 +240,7 @@ static void on_judged(void *arg, bool wanted, struct str input, const struct err
     } else if (!wanted) {
         answer_nothing_to_do(w, "filtered", "the trigger's when: does not want this event");
     } else {
-        if (w->hook->input != NULL)
-            buf_str(&w->input, input);
+        buf_str(&w->input, input);
         submit(w, on_submitted);
     }
 }
@@ -254,7 +253,7 @@ static void start(struct webhook *w)
     }
     struct buf envelope = {0};
     webhook_envelope(&envelope, w);
-    judge(w->hook->when, w->hook->input, buf_view(&envelope), on_judged, w);
+    filter_judge(w->hook->when, w->hook->input, buf_view(&envelope), on_judged, w);
     buf_finish(&envelope);
 }
 

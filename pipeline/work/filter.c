@@ -41,11 +41,13 @@ enum {
 struct op {
     struct list node; /* in its host's queue or sent */
     filter_fn fn;
+    filter_judge_fn judge; /* instead of fn */
     void *arg;
     int64_t since_us;
     int tries;    /* that ended a child */
+    bool in_when; /* where it was at last */
     size_t size;  /* of the frame: */
-    char frame[]; /* struct filter_ask, program, JSON */
+    char frame[]; /* struct filter_ask, when, program, JSON */
 };
 
 struct host {
@@ -90,11 +92,12 @@ bool filter_passes(struct str out)
     return out.n != 0 && !str_is(out, "false") && !str_is(out, "null");
 }
 
+/* Both, as one text: what a suspect is known by. */
 static struct str program_of(const struct op *op)
 {
     struct filter_ask ask;
     memcpy(&ask, op->frame, sizeof ask);
-    return (struct str){op->frame + sizeof ask, ask.program_n};
+    return (struct str){op->frame + sizeof ask, (size_t)ask.when_n + ask.program_n};
 }
 
 /* Suspects. */
@@ -138,20 +141,26 @@ static struct host *host_of(const struct op *op)
 
 /* Ops. */
 
-static void finish(struct op *op, struct str out, const struct err *e)
+static void finish(struct op *op, bool wanted, struct str out, const struct err *e)
 {
     list_remove(&op->node);
     self.bytes -= op->size;
-    op->fn(op->arg, out, e);
+    if (op->judge != NULL)
+        op->judge(op->arg, wanted, out, e);
+    else
+        op->fn(op->arg, out, e);
     mem_free(op);
 }
 
 static void fail(struct op *op, enum err_code code, const char *outcome, const char *text)
 {
     struct err e;
-    err_fail(&e, code, "%s", text);
+    if (op->judge != NULL)
+        err_fail(&e, code, "%s: %s", op->in_when ? "when" : "input", text);
+    else
+        err_fail(&e, code, "%s", text);
     metric_add_for(METRIC_FILTERS, outcome, 1);
-    finish(op, (struct str){NULL, 0}, &e);
+    finish(op, false, (struct str){NULL, 0}, &e);
 }
 
 static void unsend(struct host *h, struct op *op)
@@ -227,20 +236,32 @@ static bool is_json(struct str s)
 
 static void on_output(struct op *op, struct str out)
 {
+    struct filter_ask ask;
+    memcpy(&ask, op->frame, sizeof ask);
     if (out.n != 0 && !is_json(out)) {
         fail(op, ERR_UNPROCESSABLE, "failed",
              "its output is nested too deeply for JSON that others can read");
-        return;
+    } else if (out.n == 0 && op->judge != NULL && ask.program_n != 0) {
+        fail(op, ERR_UNPROCESSABLE, "failed", "it gives nothing for this event");
+    } else {
+        metric_add_for(METRIC_FILTERS, "ok", 1);
+        finish(op, true, out, NULL);
     }
-    metric_add_for(METRIC_FILTERS, "ok", 1);
-    finish(op, out, NULL);
 }
 
-static void on_said(struct host *h, struct op *op, enum filter_said_kind kind, struct str body)
+static void on_unwanted(struct op *op)
 {
+    metric_add_for(METRIC_FILTERS, "ok", 1);
+    finish(op, false, (struct str){NULL, 0}, NULL);
+}
+
+static void on_said(struct host *h, struct op *op, const struct filter_said *said, struct str body)
+{
+    enum filter_said_kind kind = said->kind;
     char text[600];
     int signo = 0;
     unsend(h, op);
+    op->in_when = said->in_when != 0;
     h->told = kind >= FILTER_TIMEOUT;
     if (!h->told) {
         h->answered++;
@@ -248,6 +269,7 @@ static void on_said(struct host *h, struct op *op, enum filter_said_kind kind, s
     }
     switch (kind) {
     case FILTER_OUTPUT: on_output(op, body); break;
+    case FILTER_UNWANTED: on_unwanted(op); break;
     case FILTER_FAILED:
         snprintf(text, sizeof text, "%.*s", (int)(body.n < 500 ? body.n : 500), body.p);
         fail(op, ERR_UNPROCESSABLE, "failed", text);
@@ -291,7 +313,7 @@ static size_t take_frames(struct host *h, struct str bytes)
             break;
         struct str body = {bytes.p + at + sizeof said, said.size - sizeof said};
         at += said.size;
-        on_said(h, op, said.kind, body);
+        on_said(h, op, &said, body);
     }
     return at;
 }
@@ -493,6 +515,7 @@ static void begin(void)
 
 struct refusal {
     filter_fn fn;
+    filter_judge_fn judge;
     void *arg;
     struct err e;
 };
@@ -500,7 +523,10 @@ struct refusal {
 static void refuse(void *arg)
 {
     struct refusal *r = arg;
-    r->fn(r->arg, (struct str){NULL, 0}, &r->e);
+    if (r->judge != NULL)
+        r->judge(r->arg, false, (struct str){NULL, 0}, &r->e);
+    else
+        r->fn(r->arg, (struct str){NULL, 0}, &r->e);
     mem_free(r);
 }
 
@@ -517,13 +543,15 @@ static bool has_room(size_t size, struct err *e)
     return true;
 }
 
-void filter_run(struct str program, struct str json, filter_fn fn, void *arg)
+/* One of fn and judge is NULL. */
+static void run(struct str when, struct str program, struct str json, filter_fn fn,
+                filter_judge_fn judge, void *arg)
 {
     struct err e;
-    size_t size = sizeof(struct filter_ask) + program.n + json.n;
+    size_t size = sizeof(struct filter_ask) + when.n + program.n + json.n;
     if (!has_room(size, &e)) {
         struct refusal *r = mem_new(struct refusal);
-        *r = (struct refusal){fn, arg, e};
+        *r = (struct refusal){fn, judge, arg, e};
         metric_add_for(METRIC_FILTERS, "refused", 1);
         loop_defer(refuse, r);
         return;
@@ -531,18 +559,35 @@ void filter_run(struct str program, struct str json, filter_fn fn, void *arg)
     if (!self.begun)
         begin();
     struct op *op = mem_alloc(sizeof *op + size);
-    *op = (struct op){.fn = fn, .arg = arg, .since_us = loop_now_us(), .size = size};
-    struct filter_ask ask = {.size = (uint32_t)size, .program_n = (uint32_t)program.n};
-    memcpy(op->frame, &ask, sizeof ask);
-    memcpy(op->frame + sizeof ask, program.p, program.n);
-    if (json.n != 0)
-        memcpy(op->frame + sizeof ask + program.n, json.p, json.n);
+    *op =
+        (struct op){.fn = fn, .judge = judge, .arg = arg, .since_us = loop_now_us(), .size = size};
+    op->in_when = when.n != 0;
+    struct filter_ask ask = {
+        .size = (uint32_t)size, .when_n = (uint32_t)when.n, .program_n = (uint32_t)program.n};
+    const struct str parts[] = {{(const char *)&ask, sizeof ask}, when, program, json};
+    char *at = op->frame;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i].n != 0)
+            memcpy(at, parts[i].p, parts[i].n);
+        at += parts[i].n;
+    }
     self.bytes += size;
     struct host *h = host_of(op);
     list_append(&h->queue, &op->node);
     if (!timer_armed(h->timer))
         timer_every(h->timer, TICK_MS);
     plan_pump();
+}
+
+void filter_run(struct str program, struct str json, filter_fn fn, void *arg)
+{
+    run((struct str){NULL, 0}, program, json, fn, NULL, arg);
+}
+
+void filter_judge(const char *when, const char *input, struct str event, filter_judge_fn fn,
+                  void *arg)
+{
+    run(str_of(when), str_of(input), event, NULL, fn, arg);
 }
 
 void filter_stop(void)

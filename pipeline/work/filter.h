@@ -13,11 +13,17 @@
 typedef void (*filter_fn)(void *arg, struct str out, const struct err *e);
 void filter_run(struct str program, struct str json, filter_fn fn, void *arg);
 
+/* What a trigger's `when:` and `input:` (either may be NULL) say of an event, under the same conditions. wanted: `when` lets it pass. input: what `input` made of
+ * the event; empty without an `input`. The error's text begins with the key that it is about. ERR_UNPROCESSABLE too when `input` gives nothing. */
+typedef void (*filter_judge_fn)(void *arg, bool wanted, struct str input, const struct err *e);
+void filter_judge(const char *when, const char *input, struct str event, filter_judge_fn fn,
+                  void *arg);
+
 /* Does a `when:` with this output let its event pass? Not with false, null, or no output. */
 bool filter_passes(struct str out);
 
-void filter_stop(
-    void); /* what waits fails with ERR_CANCELLED; work_stop calls it, and waits for the children */
+/* What waits fails with ERR_CANCELLED. work_stop calls it, and waits for the children. */
+void filter_stop(void);
 
 int filter_host_main(int argc, char **argv); /* the child */
 

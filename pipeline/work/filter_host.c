@@ -47,6 +47,7 @@ static struct {
     volatile sig_atomic_t busy;
     volatile sig_atomic_t working;
     uint32_t number;
+    volatile uint32_t in_when;
     volatile int64_t begun_us;
     volatile int64_t limit_us;
 } self;
@@ -73,7 +74,7 @@ static void flush(void)
 
 static void say(enum filter_said_kind kind, struct str body)
 {
-    struct filter_said said = {(uint32_t)(sizeof said + body.n), self.number, kind};
+    struct filter_said said = {(uint32_t)(sizeof said + body.n), self.number, kind, self.in_when};
     self.busy = 1;
     buf_add(&self.out, &said, sizeof said);
     buf_str(&self.out, body);
@@ -90,7 +91,7 @@ __attribute__((noreturn)) static void end(enum filter_said_kind kind, int signo)
     struct {
         struct filter_said said;
         int signo;
-    } last = {{sizeof last, self.number, kind}, signo};
+    } last = {{sizeof last, self.number, kind, self.in_when}, signo};
     flush();
     write_all(&last, sizeof last);
     _exit(EXIT_FAILURE);
@@ -148,8 +149,8 @@ static void forget(struct program *p)
     mem_free(p);
 }
 
-/* NULL: it cannot be compiled, and that was said. */
-static struct filter *find(struct str text)
+/* NULL: it cannot be compiled. */
+static struct filter *find(struct str text, struct err *e)
 {
     struct map_node *known = map_find(&self.programs, text);
     if (known != NULL) {
@@ -160,12 +161,10 @@ static struct filter *find(struct str text)
     }
     if (self.programs.n == PROGRAMS_MAX)
         forget(container_of(self.used.prev, struct program, used));
-    struct err e;
-    struct filter *filter = filter_new(text, &e);
-    if (filter == NULL) {
-        say(FILTER_FAILED, str_of(e.text));
+    self.limit_us = COMPILE_MS * 1000;
+    struct filter *filter = filter_new(text, e);
+    if (filter == NULL)
         return NULL;
-    }
     struct program *p = mem_zero(1, sizeof *p + text.n);
     memcpy(p->text, text.p, text.n);
     p->filter = filter;
@@ -174,26 +173,59 @@ static struct filter *find(struct str text)
     return filter;
 }
 
-static void run(const struct filter_ask *ask, const char *bytes)
+/* One program; its output is in self.result. */
+static bool apply(const struct filter_ask *ask, struct str program, const struct filter_input *in,
+                  struct err *e)
 {
-    struct str program = {bytes, ask->program_n};
-    struct str json = {bytes + ask->program_n, ask->size - sizeof *ask - ask->program_n};
-    self.number = ask->number;
     self.begun_us = clock_mono_us();
-    self.limit_us = COMPILE_MS * 1000;
-    self.working = 1;
-    struct filter *f = find(program);
+    struct filter *f = find(program, e);
+    if (f == NULL)
+        return false;
     self.begun_us = clock_mono_us();
     self.limit_us = (int64_t)ask->timeout_ms * 1000;
+    if (!filter_apply(f, in, &self.result, e))
+        return false;
+    return self.result.n <= ask->output_max ||
+           err_fail(e, ERR_UNPROCESSABLE, "its output has %zu bytes (setting output_max)",
+                    self.result.n);
+}
+
+/* Returns what is to be said; a failure's text is in e. */
+static enum filter_said_kind judge(const struct filter_ask *ask, const char *bytes, struct err *e)
+{
+    size_t programs = (size_t)ask->when_n + ask->program_n;
+    struct str when = {bytes, ask->when_n};
+    struct str program = {bytes + ask->when_n, ask->program_n};
+    struct filter_input *in =
+        filter_input_new((struct str){bytes + programs, ask->size - sizeof *ask - programs}, e);
+    bool good = in != NULL;
+    bool wanted = true;
+    buf_clear(&self.result);
+    if (good && when.n != 0) {
+        self.in_when = 1;
+        good = apply(ask, when, in, e);
+        wanted = filter_passes(buf_view(&self.result));
+        self.in_when = good ? 0 : 1;
+    }
+    if (good && wanted && program.n != 0)
+        good = apply(ask, program, in, e);
+    else
+        buf_clear(&self.result);
+    filter_input_free(in);
+    return !good ? FILTER_FAILED : wanted ? FILTER_OUTPUT : FILTER_UNWANTED;
+}
+
+static void run(const struct filter_ask *ask, const char *bytes)
+{
     struct err e;
-    bool good = f != NULL && filter_apply(f, json, &self.result, &e);
+    self.number = ask->number;
+    self.in_when = 0;
+    self.begun_us = clock_mono_us();
+    self.limit_us = (int64_t)ask->timeout_ms * 1000;
+    self.working = 1;
+    enum filter_said_kind kind = judge(ask, bytes, &e);
     self.working = 0;
-    if (f == NULL)
-        return;
-    if (good && self.result.n > ask->output_max)
-        good = err_fail(&e, ERR_UNPROCESSABLE, "its output has %zu bytes (setting output_max)",
-                        self.result.n);
-    say(good ? FILTER_OUTPUT : FILTER_FAILED, good ? buf_view(&self.result) : str_of(e.text));
+    say(kind, kind == FILTER_FAILED ? str_of(e.text) : buf_view(&self.result));
     if (self.result.cap > OUT_FLUSH)
         buf_finish(&self.result);
 }

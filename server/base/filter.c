@@ -648,30 +648,45 @@ static bool failed(jv message, struct err *e)
     return false;
 }
 
-static bool parse(struct str json, jv *out, struct err *e)
+struct filter_input {
+    jv value;
+};
+
+struct filter_input *filter_input_new(struct str json, struct err *e)
 {
+    if (json.n > INT32_MAX) {
+        err_fail(e, ERR_UNPROCESSABLE, "the input has more than 2 GiB");
+        return NULL;
+    }
     jv_parser *parser = jv_parser_new(0);
     must(parser != NULL);
-    if (json.n > INT32_MAX) {
-        *out = jv_invalid_with_msg(jv_string("the input has more than 2 GiB"));
-    } else {
-        jv_parser_set_buf(parser, json.p, (int)json.n, 0);
-        *out = jv_parser_next(parser);
-    }
+    jv_parser_set_buf(parser, json.p, (int)json.n, 0);
+    jv value = jv_parser_next(parser);
     jv_parser_free(parser);
-    if (jv_is_valid(*out))
-        return true;
-    return jv_invalid_has_msg(jv_copy(*out)) ? failed(jv_invalid_get_msg(*out), e)
-                                             : err_fail(e, ERR_UNPROCESSABLE, "the input is empty");
+    if (jv_is_valid(value)) {
+        struct filter_input *in = mem_new(struct filter_input);
+        in->value = value;
+        return in;
+    }
+    if (jv_invalid_has_msg(jv_copy(value)))
+        failed(jv_invalid_get_msg(value), e);
+    else
+        err_fail(e, ERR_UNPROCESSABLE, "the input is empty");
+    return NULL;
 }
 
-bool filter_apply(struct filter *f, struct str json, struct buf *out, struct err *e)
+void filter_input_free(struct filter_input *in)
 {
-    jv input;
+    if (in == NULL)
+        return;
+    jv_free(in->value);
+    mem_free(in);
+}
+
+bool filter_apply(struct filter *f, const struct filter_input *in, struct buf *out, struct err *e)
+{
     buf_clear(out);
-    if (!parse(json, &input, e))
-        return false;
-    jq_start(f->jq, input, 0);
+    jq_start(f->jq, jv_copy(in->value), 0);
     jv result = jq_next(f->jq);
     bool good = true;
     if (jv_is_valid(result)) {

@@ -19,10 +19,15 @@ bool filter_check(struct str program, size_t *at, struct err *e) MUST_CHECK;
 /* The first half of it, which libjq has no part in: its tokens and its names. */
 bool filter_look(struct str program, size_t *at, struct err *e) MUST_CHECK;
 
-/* The child's side: a compiled program, run over one JSON text. out: its first output as JSON; empty when it gives none. */
+/* The child's side: a compiled program, run over an input. out: its first output as JSON; empty when it gives none. */
 struct filter;
+struct filter_input;
 struct filter *filter_new(struct str program, struct err *e);
-bool filter_apply(struct filter *f, struct str json, struct buf *out, struct err *e) MUST_CHECK;
+struct filter_input *filter_input_new(struct str json,
+                                      struct err *e); /* NULL: libjq cannot read it */
+bool filter_apply(struct filter *f, const struct filter_input *in, struct buf *out,
+                  struct err *e) MUST_CHECK;
+void filter_input_free(struct filter_input *in);
 void filter_free(struct filter *f);
 /* For such a process, before all that: no ~/.jq, no core, and so many bytes of memory more than it has now. */
 void filter_confine(size_t memory);

@@ -191,11 +191,19 @@ START_TEST(the_file_in_home_that_jq_reads_by_itself_is_not_read)
 }
 END_TEST
 
+static bool apply(struct filter *f, const char *json, struct buf *out, struct err *e)
+{
+    struct filter_input *in = filter_input_new(str_of(json), e);
+    bool good = in != NULL && filter_apply(f, in, out, e);
+    filter_input_free(in);
+    return good;
+}
+
 static void gives(struct filter *f, const char *json, const char *want)
 {
     struct buf out = {0};
     struct err e;
-    ck_assert_msg(filter_apply(f, str_of(json), &out, &e), "%s", e.text);
+    ck_assert_msg(apply(f, json, &out, &e), "%s", e.text);
     ck_assert_str_eq(out.n != 0 ? out.p : "", want);
     buf_finish(&out);
 }
@@ -233,7 +241,7 @@ START_TEST(a_filter_that_fails_says_so_in_jqs_words)
         struct filter *f = filter_new(str_of(cases[i].program), &e);
         struct buf out = {0};
         ck_assert_ptr_nonnull(f);
-        ck_assert_msg(!filter_apply(f, str_of(cases[i].json), &out, &e), "%s", cases[i].program);
+        ck_assert_msg(!apply(f, cases[i].json, &out, &e), "%s", cases[i].program);
         ck_assert_int_eq(e.code, ERR_UNPROCESSABLE);
         ck_assert_msg(strstr(e.text, cases[i].why) != NULL, "%s", e.text);
         buf_finish(&out);

@@ -132,6 +132,73 @@ START_TEST(false_null_and_nothing_do_not_let_an_event_pass)
 }
 END_TEST
 
+struct judged {
+    int n;
+    bool wanted;
+    char input[64];
+    struct err e;
+};
+
+static void on_judged(void *arg, bool wanted, struct str input, const struct err *e)
+{
+    struct judged *j = arg;
+    *j = (struct judged){.n = j->n + 1, .wanted = wanted};
+    snprintf(j->input, sizeof j->input, "%.*s", (int)input.n, input.p != NULL ? input.p : "");
+    if (e != NULL)
+        j->e = *e;
+    loop_stop();
+}
+
+static struct judged judged(const char *when, const char *input, const char *event)
+{
+    struct judged j = {0};
+    timer_arm(harness.patience, PATIENCE_MS);
+    filter_judge(when, input, str_of(event), on_judged, &j);
+    ck_assert_int_eq(j.n, 0);
+    loop_run();
+    timer_disarm(harness.patience);
+    ck_assert_int_eq(j.n, 1);
+    return j;
+}
+
+START_TEST(an_event_is_judged_by_when_and_made_an_input_of_in_one_go)
+{
+    begin("filter_timeout: 1s");
+    struct judged j = judged(".a == 1", "[.a]", "{\"a\":1}");
+    ck_assert(j.wanted && j.e.code == ERR_NONE);
+    ck_assert_str_eq(j.input, "[1]");
+    j = judged(".a == 1", NULL, "{\"a\":1}");
+    ck_assert(j.wanted && j.input[0] == '\0');
+    j = judged(NULL, ".a", "{\"a\":null}");
+    ck_assert(j.wanted);
+    ck_assert_str_eq(j.input, "null");
+    static const char *const unwanted[] = {"false", "null", "empty", ".b"};
+    for (size_t i = 0; i < 4; i++) {
+        j = judged(unwanted[i], "error(\"not asked\")", "{}");
+        ck_assert(!j.wanted && j.e.code == ERR_NONE && j.input[0] == '\0');
+    }
+    static const struct {
+        const char *when;
+        const char *input;
+        enum err_code code;
+        const char *why;
+    } cases[] = {
+        {"error(\"x\")", ".", ERR_UNPROCESSABLE, "when: x"},
+        {"true", "error(\"x\")", ERR_UNPROCESSABLE, "input: x"},
+        {"true", "empty", ERR_UNPROCESSABLE, "input: it gives nothing for this event"},
+        {"def f: f; f", ".", ERR_TIMEOUT, "when: it took longer than 1000 ms"},
+        {"true", "def f: f; f", ERR_TIMEOUT, "input: it took longer than 1000 ms"},
+        {"foo", NULL, ERR_UNPROCESSABLE, "when: foo/0 is not defined"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        j = judged(cases[i].when, cases[i].input, "{}");
+        ck_assert_msg(!j.wanted && j.e.code == cases[i].code, "%s", j.e.text);
+        ck_assert_msg(strncmp(j.e.text, cases[i].why, strlen(cases[i].why)) == 0, "%s", j.e.text);
+    }
+    end();
+}
+END_TEST
+
 START_TEST(a_thousand_events_are_answered_in_order)
 {
     begin("");
@@ -411,6 +478,7 @@ Suite *work_filter_suite(void)
     TCase *t = tcase_create("filter");
     tcase_add_test(t, a_filter_gives_its_output_or_fails_in_jqs_words);
     tcase_add_test(t, false_null_and_nothing_do_not_let_an_event_pass);
+    tcase_add_test(t, an_event_is_judged_by_when_and_made_an_input_of_in_one_go);
     tcase_add_test(t, a_thousand_events_are_answered_in_order);
     tcase_add_loop_test(t, an_endless_filter_fails_alone_when_its_time_is_up, 0, 4);
     tcase_add_loop_test(t, a_filter_that_builds_a_huge_value_fails_alone, 0, 4);
