@@ -15,8 +15,6 @@
 
 enum { SECRET_BYTES = 32, GRACE_MS = 30000, LONGEST = 16 * 1024 };
 
-_Static_assert(sizeof TOKEN_PREFIX == sizeof LOG_RUN_TOKEN, "base/log knows tokens by it");
-
 static struct {
     struct buf secret; /* empty: not known yet */
     struct crypto_hmac *

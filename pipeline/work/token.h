@@ -10,8 +10,9 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/log.h"
 
-#define TOKEN_PREFIX "hmr1." /* base/log leaves out of every text what begins so */
+#define TOKEN_PREFIX LOG_RUN_TOKEN /* which base/log leaves out of every text */
 
 struct token {
     struct str run;

@@ -167,6 +167,29 @@ START_TEST(children_die_with_a_server_that_is_killed)
 }
 END_TEST
 
+START_TEST(daemon_that_a_step_leaves_ends_with_the_step)
+{
+    struct world *w = world_make();
+    world_config(
+        w, "main.yaml",
+        "pipelines:\n"
+        "  - name: p\n"
+        "    stages:\n"
+        "      - {name: s, watch: \"p.*.in\", write: \"p.{1}.out\", command: [sh, d.sh]}\n");
+    world_file(w, "config/d.sh",
+               "pid=$(setsid sh -c 'trap \"\" TERM; echo $$; exec >&- 2>&-; "
+               "while :; do sleep 1000; done' &)\necho $pid\n");
+    world_start(w);
+    put(w, "p.a.in", "1");
+    char *told = await(w, "p.a.out");
+    pid_t pid = (pid_t)strtol(told, NULL, 10);
+    ck_assert_int_gt(pid, 1);
+    ck_assert(world_wait_until(is_gone, &pid, WORLD_TIMEOUT_MS));
+    mem_free(told);
+    world_free(w);
+}
+END_TEST
+
 START_TEST(children_end_with_a_server_that_is_stopped)
 {
     struct world *w = world_of("extension: trial, job: pid");
@@ -212,6 +235,7 @@ Suite *work_suite(void)
     tcase_add_test(t, crash_of_an_extension_costs_one_document_and_not_the_server);
     tcase_add_test(t, kept_python_stages_summarise_the_document);
     tcase_add_loop_test(t, children_die_with_a_server_that_is_killed, 0, 2);
+    tcase_add_test(t, daemon_that_a_step_leaves_ends_with_the_step);
     tcase_add_test(t, children_end_with_a_server_that_is_stopped);
     tcase_add_test(t, work_that_a_stop_cut_off_is_done_after_the_next_start);
     suite_add_tcase(s, t);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands, one process a value. */
 #include "unit/work_harness.h"
+#include "work/token.h"
 
 /* A pipeline of one stage `s` with this command, a list of YAML, and these further settings of the stage. */
 static void start(const char *command, const char *more)
@@ -77,6 +78,25 @@ START_TEST(agent_gets_its_name_task_input_and_run)
     ck_assert_str_eq(harness_do("s", "1")->output,
                      "{\"agent\":\"analyst\",\"task\":null,\"input\":1,\"run\":\"run-1\"}");
     stage_s()->work.agent = NULL;
+    harness_stop();
+}
+END_TEST
+
+START_TEST(agent_that_may_start_jobs_finds_url_and_token_in_its_environment)
+{
+    start("[sh, -c, 'cat >/dev/null; echo \"\\\"$HOOKMESH_URL $HOOKMESH_TOKEN\\\"\"']", WRITE);
+    char agent[] = "analyst";
+    stage_s()->work.agent = agent;
+    ck_assert_str_eq(harness_do("s", "1")->output, "\" \"");
+    stage_s()->work.triggers = true;
+    assert_given(harness_do("s", "1"), CLAIM_RETRY, "the secret for the run's token has not come");
+    token_use_secret(STR("of all servers"));
+    token_url("http://127.0.0.1:4665");
+    const struct given *g = harness_do("s", "1");
+    assert_given(g, CLAIM_OK, "\"http://127.0.0.1:4665 " TOKEN_PREFIX);
+    stage_s()->work.agent = NULL;
+    stage_s()->work.triggers = false;
+    token_stop();
     harness_stop();
 }
 END_TEST
@@ -374,6 +394,7 @@ Suite *work_command_suite(void)
     tcase_add_test(t, with_also_the_input_is_an_object_of_value_and_also);
     tcase_add_test(t, with_names_the_input_is_an_object_of_them_and_absent_ones_are_null);
     tcase_add_test(t, agent_gets_its_name_task_input_and_run);
+    tcase_add_test(t, agent_that_may_start_jobs_finds_url_and_token_in_its_environment);
     tcase_add_test(t, agent_without_code_fails_at_once_and_says_what_to_add);
     tcase_add_test(t, status_75_is_retried);
     tcase_add_test(t, command_that_ignores_term_is_killed_after_kill_grace);

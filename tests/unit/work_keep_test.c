@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands with `keep: true`: a line in, a line out. */
+#include "base/json.h"
 #include "unit/work_harness.h"
+#include "work/token.h"
 
 /* Echoes; some inputs make trouble. */
 static const char program[] =
@@ -300,6 +302,32 @@ START_TEST(stop_ends_a_process_at_work)
 }
 END_TEST
 
+START_TEST(agent_that_is_kept_finds_url_and_token_of_each_run_in_its_line)
+{
+    start("");
+    struct stage *stage = &harness.config->pipelines[0].stages[0];
+    char agent[] = "analyst";
+    token_use_secret(STR("of all servers"));
+    token_url("http://127.0.0.1:4665");
+    stage->work.agent = agent;
+    stage->work.triggers = true;
+    struct given *g = harness_do("s", "1");
+    struct json *line = json_parse(str_of(g->output), NULL);
+    ck_assert_msg(line != NULL, "%s", g->output);
+    struct str token = json_str(json_path(line, "hookmesh.token"));
+    struct token t;
+    ck_assert(str_is(json_str(json_path(line, "hookmesh.url")), "http://127.0.0.1:4665"));
+    ck_assert(token_read(&t, token, clock_wall_us() / 1000, NULL));
+    ck_assert(str_is(t.run, "run-0") && str_is(t.agent, "analyst"));
+    token_finish(&t);
+    json_free(line);
+    stage->work.agent = NULL;
+    stage->work.triggers = false;
+    token_stop();
+    harness_stop();
+}
+END_TEST
+
 Suite *work_keep_suite(void);
 Suite *work_keep_suite(void)
 {
@@ -325,6 +353,7 @@ Suite *work_keep_suite(void)
     tcase_add_test(t, cancelled_value_at_work_is_ended_and_the_next_one_served);
     tcase_add_test(t, cancelled_value_that_waits_is_left_out);
     tcase_add_test(t, stop_ends_a_process_at_work);
+    tcase_add_test(t, agent_that_is_kept_finds_url_and_token_of_each_run_in_its_line);
     suite_add_tcase(s, t);
     return s;
 }
