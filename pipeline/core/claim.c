@@ -20,7 +20,7 @@
 #include "core/store.h"
 #include "net/loop.h"
 
-enum { KINDS = WORK_ALERT + 1 };
+enum { KINDS = WORK_ALERT + 1, LOOK_MAX = 1000 };
 
 static struct {
     const struct claim_runner *runners[KINDS];
@@ -412,6 +412,30 @@ static void all_dirty(void)
         claim_dirty(container_of(at, struct served, node));
 }
 
+/* The sweep: Redis is asked first which stages have inputs at all, because of thousands of jobs most wait for their hour. */
+static void on_waiting(void *arg, const struct reply *r, const struct err *e)
+{
+    (void)arg;
+    for (size_t i = 0; e == NULL && i < reply_len(r); i++) {
+        struct map_node *node = map_find(&self.by_id, reply_str(reply_at(r, i)));
+        if (node != NULL)
+            claim_dirty(container_of(node, struct served, by_id));
+    }
+}
+
+static void look_at_all(void)
+{
+    struct args a = {0};
+    list_each(at, &self.served) {
+        args_add(&a, str_of(container_of(at, struct served, node)->stage->id));
+        if (a.n == LOOK_MAX || at->next == &self.served) {
+            store_call("waiting", a.n, a.v, on_waiting, NULL);
+            args_finish(&a);
+            a = (struct args){0};
+        }
+    }
+}
+
 static void begin_claiming(void)
 {
     self.registered = true;
@@ -469,7 +493,7 @@ static void on_ring(void *arg, enum listen_what what, struct str name)
         if (known != NULL)
             ring_stage(NULL, known);
         break;
-    case LISTEN_ALL: all_dirty(); break;
+    case LISTEN_ALL: look_at_all(); break;
     case LISTEN_CANCEL: claim_cancel_run(name); break;
     }
 }

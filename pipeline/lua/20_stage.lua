@@ -57,6 +57,15 @@ local function backfilled(_, a)
     return 1
 end
 
+-- Which stages have inputs, of whatever state. keys: hm:wait:*   args: stages   returns: those of them
+local function waiting(_, a)
+    local out = {}
+    for i = 1, #a do
+        if call('EXISTS', wait_name(a[i])) == 1 then out[#out + 1] = a[i] end
+    end
+    return out
+end
+
 -- Claims inputs that are ready, or whose lease ran out.
 -- keys: hm:wait:STAGE, hm:tries:STAGE, hm:kv:*, hm:run:*
 -- args: stage, how many, lease ms, slot, events kept, announce (0|1), pipeline, watch as a Lua pattern, also template...
@@ -359,6 +368,7 @@ end
 register('hm2_stages', stages)
 register('hm2_backfill', backfill)
 register('hm2_backfilled', backfilled)
+register('hm2_waiting', waiting)
 register('hm2_claim', claim)
 register('hm2_renew', renew)
 register('hm2_release', release)
