@@ -49,10 +49,29 @@ void print_line(struct str text)
     print(STR("\n"));
 }
 
+void print_json_text(struct str json)
+{
+    struct buf b = {0};
+    clean_json(&b, json);
+    print_line(buf_view(&b));
+    buf_finish(&b);
+}
+
 void print_json(const struct json *j)
 {
     struct buf b = {0};
     json_dump(&b, j, true);
+    print_json_text(buf_view(&b));
+    buf_finish(&b);
+}
+
+void print_value(struct str text)
+{
+    struct buf b = {0};
+    if (isatty(STDOUT_FILENO))
+        clean_text(&b, text);
+    else
+        buf_str(&b, text);
     print_line(buf_view(&b));
     buf_finish(&b);
 }

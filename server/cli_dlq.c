@@ -83,7 +83,7 @@ static int change(struct cli *c, const char *method, const char *path, const cha
     int code = cli_request(c, &(struct request){.method = method, .path = path}, &a);
     struct json *j = json_parse(buf_view(&a.body), NULL);
     if (code == EXIT_OK && c->flags[FLAG_JSON] != NULL) {
-        print_line(str_trim(buf_view(&a.body)));
+        print_json_text(str_trim(buf_view(&a.body)));
     } else if (code == EXIT_OK) {
         struct buf line = {0};
         buf_printf(&line, "%s: %lld", text, (long long)json_int(json_get(j, field), 1));

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cli_parts.h"
+#include "handlers/query.h"
 
 enum { SEEN_MAX = 4096, LATEST_MAX = 32 };
 
@@ -21,24 +22,40 @@ struct list_view {
     struct stream stream;
     bool resync;
     char latest[LATEST_MAX]; /* when the newest run that was shown began */
-    char *seen[SEEN_MAX];    /* run and state of what was printed: a ring */
+    struct seen {
+        char *id;
+        char *state; /* that was printed last */
+        int64_t at_ms;
+    } seen[SEEN_MAX]; /* a ring */
     size_t seen_n;
     struct json **page; /* newest first, to be printed the other way round */
     size_t page_n;
 };
 
-static bool is_news(struct list_view *v, struct str id, struct str state)
+static struct seen *find_seen(struct list_view *v, struct str id)
 {
-    char *line = mem_format("%.*s %.*s", (int)id.n, id.p, (int)state.n, state.p);
     for (size_t i = 0; i < SEEN_MAX && i < v->seen_n; i++) {
-        if (strcmp(v->seen[i], line) == 0) {
-            mem_free(line);
-            return false;
-        }
+        struct seen *s = &v->seen[(v->seen_n - 1 - i) % SEEN_MAX];
+        if (str_is(id, s->id))
+            return s;
     }
-    size_t slot = v->seen_n++ % SEEN_MAX;
-    mem_free(v->seen[slot]);
-    v->seen[slot] = line;
+    return NULL;
+}
+
+/* The list may be ahead of the events: what they say of a run as it was before is no news. */
+static bool is_news(struct list_view *v, struct str id, struct str state, int64_t at_ms)
+{
+    struct seen *s = find_seen(v, id);
+    if (s != NULL && (str_is(state, s->state) || at_ms < s->at_ms))
+        return false;
+    if (s == NULL) {
+        s = &v->seen[v->seen_n++ % SEEN_MAX];
+        mem_free(s->id);
+        s->id = mem_dup(id.p, id.n);
+    }
+    mem_free(s->state);
+    s->state = mem_dup(state.p, state.n);
+    s->at_ms = at_ms;
     return true;
 }
 
@@ -86,17 +103,23 @@ static void add_object(struct buf *out, const struct json *run, struct str id)
 static void print_change(struct list_view *v, const struct json *run, struct str id, struct str at)
 {
     struct buf b = {0};
-    if (v->c->flags[FLAG_JSON] != NULL)
+    if (v->c->flags[FLAG_JSON] != NULL) {
         add_object(&b, run, id);
-    else
+        print_json_text(buf_view(&b));
+    } else {
         add_line(&b, run, id, at);
-    print_line(buf_view(&b));
+        print_line(buf_view(&b));
+    }
     buf_finish(&b);
 }
 
 static void show(struct list_view *v, const struct json *run, struct str id, struct str at)
 {
-    if (is_news(v, id, json_str(json_get(run, "state"))))
+    int64_t ms = 0;
+    struct str end = json_str(json_get(run, "finished"));
+    if (!query_since(end.n != 0 ? end : at, 0, &ms, NULL))
+        ms = 0;
+    if (is_news(v, id, json_str(json_get(run, "state")), ms))
         print_change(v, run, id, at);
 }
 
@@ -198,8 +221,10 @@ static int follow_list(struct cli *c)
         if (code == EXIT_OK)
             code = stream_follow(&v->stream); /* until a resync */
     }
-    for (size_t i = 0; i < SEEN_MAX && i < v->seen_n; i++)
-        mem_free(v->seen[i]);
+    for (size_t i = 0; i < SEEN_MAX && i < v->seen_n; i++) {
+        mem_free(v->seen[i].id);
+        mem_free(v->seen[i].state);
+    }
     stream_finish(&v->stream);
     mem_free(v->page);
     mem_free(v);
@@ -222,7 +247,7 @@ static void print_log_line(struct cli *c, struct str json)
 {
     struct json *j = json_parse(json, NULL);
     if (c->flags[FLAG_JSON] != NULL || j == NULL) {
-        print_line(json);
+        print_json_text(json);
         json_free(j);
         return;
     }

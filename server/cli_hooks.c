@@ -78,7 +78,7 @@ int cli_deliveries_show(struct cli *c)
 static void print_outcome(struct cli *c, const struct answer *a)
 {
     if (c->flags[FLAG_JSON] != NULL) {
-        print_line(str_trim(buf_view(&a->body)));
+        print_json_text(str_trim(buf_view(&a->body)));
         return;
     }
     struct json *j = json_parse(buf_view(&a->body), NULL);

@@ -291,7 +291,7 @@ static int post(struct cli *c, const char *path, const char *key, struct str bod
     } else if (code == EXIT_OK && c->flags[FLAG_FIELD] != NULL) {
         code = cli_print(c, j);
     } else if (code == EXIT_OK && c->flags[FLAG_JSON] != NULL) {
-        print_line(str_trim(buf_view(&a.body)));
+        print_json_text(str_trim(buf_view(&a.body)));
     } else if (code == EXIT_OK) {
         struct buf line = {0};
         buf_puts(&line, text);

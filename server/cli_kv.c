@@ -55,14 +55,14 @@ static int print_field(struct cli *c, struct str value)
     else if (j == NULL)
         code = cli_fail(c, EXIT_FAILED, "the value of %s has no field %s", c->args[0], path);
     else if (json_type_of(j) == J_STR)
-        print_line(json_str(j));
+        print_value(json_str(j));
     else
         print_json(j);
     json_free(root);
     return code;
 }
 
-static void print_value(struct str value)
+static void print_bytes(struct str value)
 {
     print(value);
     if (isatty(STDOUT_FILENO) && (value.n == 0 || value.p[value.n - 1] != '\n'))
@@ -77,7 +77,7 @@ static void print_versioned(const char *key, const struct answer *a)
     buf_json_field_raw(&b, "version", version_of(a));
     add_value(&b, buf_view(&a->body));
     buf_char(&b, '}');
-    print_line(buf_view(&b));
+    print_json_text(buf_view(&b));
     buf_finish(&b);
 }
 
@@ -114,7 +114,7 @@ int cli_kv_get(struct cli *c)
     else if (code == EXIT_OK && c->flags[FLAG_JSON] != NULL)
         print_versioned(c->args[0], &a);
     else if (code == EXIT_OK)
-        print_value(buf_view(&a.body));
+        print_bytes(buf_view(&a.body));
     mem_free(path);
     answer_finish(&a);
     return code;
@@ -147,7 +147,7 @@ static int change(struct cli *c, const char *method, struct str body)
     struct request q = {.method = method, .path = path, .headers = headers, .body = body};
     int code = cli_request(c, &q, &a);
     if (code == EXIT_OK && c->flags[FLAG_JSON] != NULL) {
-        print_line(str_trim(buf_view(&a.body)));
+        print_json_text(str_trim(buf_view(&a.body)));
     } else if (code == EXIT_OK) {
         struct buf line = {0};
         struct str version = version_of(&a);
@@ -255,7 +255,7 @@ static bool on_watch(void *arg, struct str event, struct str data)
         if (data.n != 0)
             buf_json_field_raw(&line, "data", data);
         buf_char(&line, '}');
-        print_line(buf_view(&line));
+        print_json_text(buf_view(&line));
         buf_finish(&line);
         return true;
     }

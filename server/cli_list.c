@@ -18,7 +18,7 @@ int cli_print(struct cli *c, const struct json *j)
     if (field == NULL)
         return cli_fail(c, EXIT_FAILED, "there is no %.80s in what came; --json shows it", path);
     if (path != NULL && json_type_of(field) == J_STR)
-        print_line(json_str(field));
+        print_value(json_str(field));
     else
         print_json(field);
     return EXIT_OK;

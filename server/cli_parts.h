@@ -82,6 +82,7 @@ void table_render(const struct table *t, struct buf *out, bool colours, size_t w
 void table_free(struct table *t);
 const char *state_colour(struct str state);        /* an escape sequence, or "" */
 void clean_text(struct buf *out, struct str text); /* without what a terminal would obey */
+void clean_json(struct buf *out, struct str json); /* the same JSON, with that written as \\u.... */
 /* "2026-11-20T09:00:00.123Z" as "2026-11-20 09:00:00". */
 struct str short_time(struct str rfc3339, char out[20]);
 void short_age(struct buf *out, struct str rfc3339, int64_t now_ms); /* 12s, 5m, in 3h, 40d */
@@ -150,6 +151,8 @@ void stream_finish(struct stream *s);
 void print(struct str text);
 void print_line(struct str text);
 void print_json(const struct json *j); /* pretty, with a line break */
+void print_json_text(struct str json); /* as it is, with a line break */
+void print_value(struct str text);     /* a line; byte by byte unless it goes to a terminal */
 void print_table(const struct table *t);
 /* --json, or --field, which takes one value out of it. */
 bool cli_wants_json(const struct cli *c);

@@ -119,6 +119,22 @@ void clean_text(struct buf *out, struct str text)
     }
 }
 
+/* JSON has C0 escaped already, but not what else a terminal obeys. */
+void clean_json(struct buf *out, struct str json)
+{
+    bool valid = str_utf8_valid(json);
+    for (size_t i = 0, n = 1; i < json.n; i += n) {
+        uint32_t c = valid ? character(json.p + i, &n) : (unsigned char)json.p[i];
+        if (c < 0x7F || !is_control(c))
+            buf_add(out, json.p + i, n);
+        else if (c < 0x10000)
+            buf_printf(out, "\\u%04x", c);
+        else
+            buf_printf(out, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10),
+                       0xDC00 + ((c - 0x10000) & 0x3FF));
+    }
+}
+
 void table_cell(struct table *t, struct str text)
 {
     struct buf b = {0};

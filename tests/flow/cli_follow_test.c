@@ -35,6 +35,8 @@ static void start_world(void)
         "echo ended >&2; cat\"]\n",
         w->dir);
     world_config(w, "main.yaml", yaml);
+    world_config(w, "bad.yaml",
+                 "jobs:\n  - {name: bad, command: [sh, -c, exit 3], retry: {max_attempts: 1}}\n");
     mem_free(yaml);
     world_start(w);
 }
@@ -189,8 +191,8 @@ END_TEST
 
 START_TEST(followed_list_takes_only_what_is_asked_for)
 {
-    static const char *const args[] = {"jobs", "list",    "--follow",  "--json", "--job",
-                                       "slow", "--state", "succeeded", NULL};
+    static const char *const args[] = {"jobs", "list",    "--follow",         "--json", "--job",
+                                       "slow", "--state", "queued,succeeded", NULL};
     struct following f = follow(args);
     char *other = start_run("echo");
     char *slow = start_run("slow");
@@ -209,6 +211,26 @@ START_TEST(followed_list_takes_only_what_is_asked_for)
     }
     mem_free(other);
     mem_free(slow);
+    finish(&f);
+}
+END_TEST
+
+START_TEST(followed_list_tells_each_failure_of_a_run_that_is_retried)
+{
+    static const char *const args[] = {"jobs", "list", "--follow", NULL};
+    char *id = start_run("bad");
+    char *dead = mem_format("dead       %s", id);
+    struct following f = follow(args);
+    await(&f, dead);
+    for (size_t n = 2; n < 5; n++) {
+        struct world_run r = WORLD_CLI(w, "jobs", "retry", id, "--wait");
+        ck_assert_int_eq(r.code, 1);
+        world_run_finish(&r);
+        while (count(&f.got, dead) < n)
+            ck_assert(world_read_some(f.out, &f.got, WORLD_TIMEOUT_MS));
+    }
+    mem_free(dead);
+    mem_free(id);
     finish(&f);
 }
 END_TEST
@@ -287,6 +309,7 @@ Suite *cli_follow_suite(void)
     tcase_add_test(t, followed_list_loses_nothing_over_a_restart_of_the_server);
     tcase_add_test(t, followed_list_asks_again_when_the_log_was_trimmed_meanwhile);
     tcase_add_test(t, followed_list_takes_only_what_is_asked_for);
+    tcase_add_test(t, followed_list_tells_each_failure_of_a_run_that_is_retried);
     tcase_add_test(t, followed_log_ends_with_the_run_also_over_a_restart);
     tcase_add_test(t, waiting_for_a_run_survives_a_restart);
     tcase_add_test(t, a_list_is_read_over_as_many_pages_as_asked_for);

@@ -297,6 +297,22 @@ START_TEST(names_that_turn_or_hide_letters_are_shown_for_what_they_are)
 }
 END_TEST
 
+START_TEST(json_stays_the_same_json_without_what_a_terminal_obeys)
+{
+    static const char text[] = "{\"a\":\"x\xC2\x9B"
+                               "2J\xE2\x80\xAE\xF3\xA0\x81\x81\x7F \xC3\xA9\"}";
+    struct buf b = {0};
+    clean_json(&b, str_of(text));
+    ck_assert_str_eq(b.p, "{\"a\":\"x\\u009b2J\\u202e\\udb40\\udc41\\u007f \xC3\xA9\"}");
+    struct json *before = json_parse(str_of(text), NULL);
+    struct json *after = json_parse(buf_view(&b), NULL);
+    ck_assert(str_eq(json_str(json_get(before, "a")), json_str(json_get(after, "a"))));
+    json_free(before);
+    json_free(after);
+    buf_finish(&b);
+}
+END_TEST
+
 START_TEST(wide_characters_take_two_columns_and_are_never_cut_in_half)
 {
     static const char *const heads[] = {"ID", "NAME", "END", NULL};
@@ -456,6 +472,7 @@ Suite *cli_suite(void)
     tcase_add_test(t, tables_are_aligned_cut_and_coloured);
     tcase_add_test(t, outside_text_cannot_command_the_terminal);
     tcase_add_test(t, names_that_turn_or_hide_letters_are_shown_for_what_they_are);
+    tcase_add_test(t, json_stays_the_same_json_without_what_a_terminal_obeys);
     tcase_add_test(t, wide_characters_take_two_columns_and_are_never_cut_in_half);
     tcase_add_test(t, the_first_column_is_never_cut);
     tcase_add_test(t, ages_and_durations_are_short);
