@@ -16,6 +16,7 @@
 #include "base/metric.h"
 #include "core/run.h"
 #include "core/store.h"
+#include "trigger/start.h"
 #include "trigger/submit.h"
 #include "work/filter.h"
 
@@ -232,15 +233,27 @@ static void answer_broken_filter(struct webhook *w, const struct err *e)
     reply(w, 200, "rejected", (struct str){NULL, 0}, e->text);
 }
 
+/* What the trigger's input: made of the event must be what the job asks for. */
+static bool take_input(struct webhook *w, struct str input, struct err *e)
+{
+    const struct pipeline *p = config_pipeline(w->config, str_of(w->hook->pipeline));
+    if (input.n != 0 && p != NULL && p->job != NULL)
+        return start_input(p->job, input, &w->input, e);
+    buf_str(&w->input, input);
+    return true;
+}
+
 static void on_judged(void *arg, bool wanted, struct str input, const struct err *e)
 {
     struct webhook *w = arg;
+    struct err wrong;
     if (e != NULL) {
         answer_broken_filter(w, e);
     } else if (!wanted) {
         answer_nothing_to_do(w, "filtered", "the trigger's when: does not want this event");
+    } else if (!take_input(w, input, &wrong)) {
+        answer_broken_filter(w, &wrong);
     } else {
-        buf_str(&w->input, input);
         submit(w, on_submitted);
     }
 }

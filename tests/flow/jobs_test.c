@@ -421,6 +421,31 @@ START_TEST(old_runs_go_with_their_keys_and_open_ones_stay)
 }
 END_TEST
 
+START_TEST(what_a_webhook_makes_of_its_event_is_checked_against_the_parameters)
+{
+    struct world *w = world_of("jobs: [{name: greet, parameters: {who: {type: string, required: "
+                               "true}, n: {type: integer, default: 2}}, command: [cat]}]\n"
+                               "triggers: [{type: webhook, path: /hooks/in, scheme: token, "
+                               "insecure: true, job: greet, input: '{who: .payload.name}'}]\n");
+    world_start(w);
+    struct world_reply r = world_http(w, "POST", "/hooks/in", NULL, STR("{\"name\":\"Ada\"}"));
+    ck_assert_int_eq(r.status, 202);
+    world_reply_finish(&r);
+    char *run = only_run(w, "job.greet");
+    wait_run(w, run, "state", "succeeded");
+    assert_value(w, "job.greet", run, "output", "{\"who\":\"Ada\",\"n\":2}");
+    r = world_http(w, "POST", "/hooks/in", NULL, STR("{\"name\":5}"));
+    ck_assert_int_eq(r.status, 200);
+    ck_assert_msg(memmem(r.body.p, r.body.n, "the parameter who must be of type string", 40) !=
+                      NULL,
+                  "%s", r.body.p);
+    world_reply_finish(&r);
+    world_wait_json(w, "/v1/deliveries?outcome=rejected", "0.outcome", "rejected");
+    mem_free(run);
+    world_free(w);
+}
+END_TEST
+
 static bool is_emptied(void *arg)
 {
     struct world *w = arg;
@@ -519,6 +544,7 @@ Suite *jobs_suite(void)
     tcase_add_test(t, a_job_that_starts_itself_ends_at_the_depth_limit);
     tcase_add_test(t, runs_and_jobs_of_higher_priority_go_first);
     tcase_add_test(t, dead_letters_deliveries_and_events_go_when_they_are_old);
+    tcase_add_test(t, what_a_webhook_makes_of_its_event_is_checked_against_the_parameters);
     suite_add_tcase(s, t);
     return s;
 }
