@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/filter.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -441,6 +442,7 @@ int serve_main(const struct serve_options *o, char **argv, bool demo)
         hooks_finish();
         start_finish();
     }
+    filter_finish();
     loop_finish();
     config_unref(self.config);
     buf_finish(&self.url);

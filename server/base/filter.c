@@ -551,6 +551,12 @@ static void remember(struct str program)
     map_add(&known, &g->node, (struct str){g->text, program.n});
 }
 
+static struct token *room_for(struct str program)
+{
+    size_t n = program.n < PROGRAM_MAX ? program.n : PROGRAM_MAX;
+    return mem_zero(n + 1, sizeof(struct token));
+}
+
 static bool look(struct tokens *t, size_t *at, struct err *e)
 {
     *at = 0;
@@ -559,13 +565,12 @@ static bool look(struct tokens *t, size_t *at, struct err *e)
     if (!str_utf8_valid(t->program) ||
         (t->program.n != 0 && memchr(t->program.p, '\0', t->program.n) != NULL))
         return err_fail(e, ERR_CONFIG, "the jq filter is not UTF-8 text");
-    t->all = mem_zero(t->program.n + 1, sizeof *t->all);
     return read_tokens(t, at, e) && check_words(t, at, e);
 }
 
 bool filter_look(struct str program, size_t *at, struct err *e)
 {
-    struct tokens t = {.program = program};
+    struct tokens t = {.program = program, .all = room_for(program)};
     bool good = look(&t, at, e);
     mem_free(t.all);
     return good;
@@ -576,7 +581,7 @@ bool filter_check(struct str program, size_t *at, struct err *e)
     *at = 0;
     if (map_find(&known, program) != NULL)
         return true;
-    struct tokens t = {.program = program};
+    struct tokens t = {.program = program, .all = room_for(program)};
     struct verdict v = {0};
     int status = 0;
     bool good = look(&t, at, e) && ask_child(&t, &v, &status, e);
