@@ -478,6 +478,7 @@ static void on_touch(void *arg)
 {
     (void)arg;
     self.synced = false;
+    self.strange = 0; /* may have grown old */
     look();
 }
 

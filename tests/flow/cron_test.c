@@ -605,10 +605,10 @@ START_TEST(another_servers_schedules_are_left_alone)
     world_redis_start(w);
     world_start(w);
     int64_t old = (redis_now_s(w) - 7200) * 1000;
-    mem_free(world_redis(w, "ZADD hm:cron %lld strange", (long long)old));
     char *now = mem_format("%lld\t* * * * *\tUTC", (long long)redis_now_s(w) * 1000);
     struct str argv[] = {STR("HSET"), STR("hm:cron.spec"), STR("strange"), str_of(now)};
     mem_free(world_redis_argv(w, 4, argv));
+    mem_free(world_redis(w, "ZADD hm:cron %lld strange", (long long)old));
     wait_runs(w, "beat", "succeeded", 3);
     ck_assert_int_eq(world_redis_int(w, "ZSCORE hm:cron strange"), old);
     /* Nobody has had it for days: it is cleared away. */
