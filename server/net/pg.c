@@ -58,15 +58,16 @@ static void fail_connection(struct pg *p, const char *why);
 static void send_next(struct pg *p);
 
 /* Loaded with the first connection: libpq brings Kerberos, LDAP and more with it, and few servers need them. */
-#define FUNCTIONS(X)                                                                               \
-    X(PQclear)                                                                                     \
-    X(PQconnectPoll)                                                                               \
-    X(PQconnectStartParams) X(PQconninfoFree) X(PQconninfoParse) X(PQconsumeInput)                 \
-        X(PQerrorMessage) X(PQfinish) X(PQflush) X(PQfreemem) X(PQgetResult) X(PQgetisnull)        \
-            X(PQgetlength) X(PQgetvalue) X(PQisBusy) X(PQnfields) X(PQnotifies) X(PQntuples)       \
-                X(PQresultErrorField) X(PQresultErrorMessage) X(PQresultStatus) X(PQsendQuery)     \
-                    X(PQsendQueryParams) X(PQserverVersion) X(PQsetNoticeProcessor)                \
-                        X(PQsetnonblocking) X(PQsocket) X(PQstatus)
+/* clang-format off */
+#define FUNCTIONS(X) \
+    X(PQclear) X(PQconnectPoll) X(PQconnectStartParams) X(PQconninfoFree) \
+    X(PQconninfoParse) X(PQconsumeInput) X(PQerrorMessage) X(PQfinish) \
+    X(PQflush) X(PQfreemem) X(PQgetResult) X(PQgetisnull) \
+    X(PQgetlength) X(PQgetvalue) X(PQisBusy) X(PQnfields) \
+    X(PQnotifies) X(PQntuples) X(PQresultErrorField) X(PQresultErrorMessage) \
+    X(PQresultStatus) X(PQsendQuery) X(PQsendQueryParams) X(PQserverVersion) \
+    X(PQsetNoticeProcessor) X(PQsetnonblocking) X(PQsocket) X(PQstatus)
+/* clang-format on */
 
 static struct {
     bool loaded;

@@ -189,6 +189,17 @@ static int reap(pid_t pid, int64_t timeout_ms)
     return exit_code(status);
 }
 
+/* Did world_env say it? */
+static bool is_set(const struct world *w, const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = 0; i < w->env_n; i++) {
+        if (strncmp(w->env[i], name, n) == 0 && w->env[i][n] == '=')
+            return true;
+    }
+    return false;
+}
+
 /* What a child of a test may see of our environment. */
 static char **clean_env(const struct world *w, const char *more)
 {
@@ -198,7 +209,7 @@ static char **clean_env(const struct world *w, const char *more)
     size_t n = 0;
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
         const char *value = getenv(kept[i]);
-        if (value != NULL)
+        if (value != NULL && !is_set(w, kept[i]))
             env[n++] = mem_format("%s=%s", kept[i], value);
     }
     env[n++] = mem_format("HOME=%s", w->dir);
