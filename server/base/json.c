@@ -48,7 +48,8 @@ void buf_json_str(struct buf *b, struct str s)
         }
         from = ++i;
     }
-    buf_add(b, s.p + from, s.n - from);
+    if (from < s.n) /* an empty text may be NULL, to which nothing may be added */
+        buf_add(b, s.p + from, s.n - from);
     buf_char(b, '"');
 }
 
