@@ -90,7 +90,8 @@ static void field_pipeline(struct buf *out, struct str pipeline, struct str rec)
 {
     static const char job[] = "\"job\":";
     buf_json_field(out, "pipeline", pipeline);
-    if (str_starts(pipeline, "job.") && memmem(rec.p, rec.n, job, sizeof job - 1) == NULL)
+    if (str_starts(pipeline, "job.") &&
+        (rec.n == 0 || memmem(rec.p, rec.n, job, sizeof job - 1) == NULL))
         buf_json_field(out, "job", (struct str){pipeline.p + 4, pipeline.n - 4});
 }
 

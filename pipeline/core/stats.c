@@ -128,12 +128,13 @@ static void add_days(struct buf *out, const struct stats_op *op, const struct jo
     buf_char(out, '[');
     for (size_t d = 0; d < op->day_n; d++) {
         const int64_t *n = j->days[d].n;
+        int64_t failed = n[DEAD] + n[TIMED_OUT] + n[BUDGET];
         struct buf at = {0};
         clock_rfc3339(&at, (op->first_day + (int64_t)d) * DAY_MS * 1000);
         if (d != 0)
             buf_char(out, ',');
         buf_printf(out, "{\"day\":\"%.10s\",\"succeeded\":%lld,\"failed\":%lld}", at.p,
-                   (long long)n[SUCCEEDED], (long long)(n[DEAD] + n[TIMED_OUT] + n[BUDGET]));
+                   (long long)n[SUCCEEDED], (long long)failed);
         buf_finish(&at);
     }
     buf_char(out, ']');
