@@ -386,13 +386,13 @@ describe("the list of runs", () => {
     const late = await own.start_job("plain", {}, "?delay=1h");
     await own.call("POST", "/hooks/orders", { body: "{}", headers: { "content-type": "application/json", "x-event": "order" } });
     const listed = async (query) => (await own.get(`/v1/runs?${query}`)).json.map((r) => r.id);
-    assert.deepEqual(await listed("job=plain"), [late, ...ids.plain.toReversed()]);
-    assert.deepEqual(await listed("job=job.plain&state=succeeded"), ids.plain.toReversed());
+    assert.deepEqual(await listed("job=plain"), [late, ...[...ids.plain].reverse()]);
+    assert.deepEqual(await listed("job=job.plain&state=succeeded"), [...ids.plain].reverse());
     assert.deepEqual(await listed("pipeline=echo"), ids.echo);
-    assert.deepEqual(await listed("state=dead"), ids["also-broken"].toReversed());
-    assert.deepEqual(await listed("state=dead&job=also-broken"), ids["also-broken"].toReversed());
+    assert.deepEqual(await listed("state=dead"), [...ids["also-broken"]].reverse());
+    assert.deepEqual(await listed("state=dead&job=also-broken"), [...ids["also-broken"]].reverse());
     assert.deepEqual(await listed("state=dead&job=plain"), []);
-    assert.deepEqual(await listed("state=waiting,dead"), [late, ...ids["also-broken"].toReversed()]);
+    assert.deepEqual(await listed("state=waiting,dead"), [late, ...[...ids["also-broken"]].reverse()]);
     assert.deepEqual(await listed("state=timed_out,skipped,cancelled,budget_exceeded"), []);
     assert.equal((await listed("state=succeeded,dead&cause=api")).length, 6);
     assert.deepEqual(await listed("cause=schedule"), []);
@@ -402,7 +402,7 @@ describe("the list of runs", () => {
     const second = whole.find((r) => r.id === ids["also-broken"][0]).created;
     assert.deepEqual(await listed(`until=${second}`), [ids.plain[0]]);
     assert.equal((await listed(`since=${second}&cause=api`)).length, 6);
-    assert.deepEqual(await listed(`since=${second}&state=dead`), ids["also-broken"].toReversed());
+    assert.deepEqual(await listed(`since=${second}&state=dead`), [...ids["also-broken"]].reverse());
     assert.deepEqual(await listed(`until=${second}&state=dead`), []);
     assert.deepEqual(await listed("since=1h&until=1h"), []);
     await own.finish();
@@ -417,7 +417,7 @@ describe("the list of runs", () => {
     for (const shelf of ["hm:runs@dead", "hm:runs@dead:job.also-broken"]) own.redis("zadd", shelf, ...ids.flatMap((id) => ["1700000000000", id]));
     for (const query of ["state=dead", "state=dead&job=also-broken", "state=dead,queued,timed_out"]) {
       const listed = await pages(own, `/v1/runs?${query}&limit=7`);
-      assert.deepEqual(listed.map((r) => r.id), ids.toReversed());
+      assert.deepEqual(listed.map((r) => r.id), [...ids].reverse());
     }
     await own.finish();
   });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every way of signing against the sender's own library: what that signs is taken, what it would refuse is refused here, and the other way round.
+import "./node18.mjs";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHmac, generateKeyPairSync, randomUUID, sign as signWith } from "node:crypto";

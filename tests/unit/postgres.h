@@ -45,11 +45,15 @@ static pid_t postgres_spawn(const struct postgres *p, char *const *argv)
         return pid;
     postgres_be_nobody();
     char *log = mem_format("%s/log", p->dir);
+    /* By their whole path: they look for each other beside themselves. */
     char *program = mem_format("%s/%s", p->bin, argv[0]);
+    char *words[16] = {program};
+    for (size_t i = 1; i < 15 && argv[i] != NULL; i++)
+        words[i] = argv[i];
     if (freopen(log, "a", stdout) == NULL || dup2(STDOUT_FILENO, STDERR_FILENO) < 0 ||
         chdir(p->dir) != 0)
         _exit(126);
-    execv(program, argv);
+    execv(program, words);
     _exit(127);
 }
 
