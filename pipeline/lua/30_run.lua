@@ -216,7 +216,8 @@ local function begin(_, a)
                         ring(g.late[j])
                     end
                 end
-                if open == 0 then conclude(run, pipeline, state, ms, '', '', '') end
+                -- With nothing to do there is nothing to count; only a place that it took is given back.
+                if open == 0 and g ~= NO_GATE then conclude(run, pipeline, state, ms, '', '', '') end
                 answer = '1'
                 for _, old in ipairs(replaced) do answer = answer .. '\t' .. old end
             end
